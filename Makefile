@@ -1,0 +1,47 @@
+# Everything happens inside this folder: the environment, pip's cache and all temporary files.
+PYTHON ?= python3
+BIN := .venv/bin
+export TMPDIR := $(CURDIR)/.tmp
+export PIP_CACHE_DIR := $(CURDIR)/.tmp/pip
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test check format clean
+help:
+	@echo "make demo    set up and run the main job on the built-in penguins"
+	@echo "make test    set up and run the whole test suite"
+	@echo "make check   formatter, linter, type checker, import contracts"
+
+.venv/run: pyproject.toml constraints.txt
+	@mkdir -p $(TMPDIR)
+	$(PYTHON) -c 'import sys; sys.exit("polylogit needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+.venv/dev: .venv/run
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/run
+	@mkdir -p demo
+	$(BIN)/polylogit fit penguins --target species --model demo/penguins.safetensors
+	$(BIN)/polylogit predict demo/penguins.safetensors penguins --output demo/predictions.csv
+	@head -n 4 demo/predictions.csv
+	$(BIN)/polylogit evaluate demo/penguins.safetensors penguins --target species
+
+test: .venv/dev
+	@mkdir -p $(TMPDIR)
+	$(BIN)/python -m pytest
+
+check: .venv/dev
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/dev
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+clean:
+	rm -rf .venv .tmp demo build src/*.egg-info

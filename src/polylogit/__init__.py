@@ -1,0 +1,62 @@
+"""polylogit: softmax classification, from the formula to production.
+
+The public names load what they need on first use; importing the package loads neither torch nor
+scikit-learn.
+
+>>> import polylogit
+>>> data = polylogit.read("lesson", target="y")
+>>> outcome = polylogit.fit(data, C=1.0)
+>>> outcome.solution.certified
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from polylogit.version import __version__
+
+_HOME = {
+    "Dataset": "polylogit.data.dataset",
+    "Fit": "polylogit.training",
+    "Schema": "polylogit.schema",
+    "Solution": "polylogit.optim.problem",
+    "SoftmaxClassifier": "polylogit.estimator",
+    "SoftmaxModel": "polylogit.model",
+    "fit": "polylogit.training",
+    "from_arrays": "polylogit.data.arrays",
+    "load": "polylogit.serialization",
+    "read": "polylogit.data.read",
+    "save": "polylogit.serialization",
+}
+_MODULES = ("errors", "formulas", "functional")
+
+__all__ = sorted([*_HOME, *_MODULES])
+
+if TYPE_CHECKING:
+    from polylogit import errors, formulas, functional
+    from polylogit.data.arrays import from_arrays
+    from polylogit.data.dataset import Dataset
+    from polylogit.data.read import read
+    from polylogit.estimator import SoftmaxClassifier
+    from polylogit.model import SoftmaxModel
+    from polylogit.optim.problem import Solution
+    from polylogit.schema import Schema
+    from polylogit.serialization import load, save
+    from polylogit.training import Fit, fit
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        value: object = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"polylogit.{name}")
+    else:
+        raise AttributeError(f"module 'polylogit' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

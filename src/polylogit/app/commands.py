@@ -1,0 +1,380 @@
+"""What the commands do: files in, a plain summary out. Nothing here draws."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from polylogit import functional, serialization, storage
+from polylogit.app.terminal import Watch
+from polylogit.data.dataset import Dataset, Matrix
+from polylogit.data.read import prepare, read, read_table, split
+from polylogit.data.targets import (
+    from_column,
+    from_memory,
+    refuse_degenerate,
+    weights_from_column,
+)
+from polylogit.diagnostics.metrics import Scores, score
+from polylogit.errors import InputError, OptionError
+from polylogit.model import SoftmaxModel
+from polylogit.optim.problem import Status
+from polylogit.schema import Label, Schema, Table, listed
+from polylogit.training import AUTO_C, Fit, training_options
+from polylogit.training import fit as train
+
+FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # what a spreadsheet takes for a formula
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+_FLAGS = {
+    "tol": "--tol",
+    "max_iter": "--max-iter",
+    "solver": "--solver",
+    "n_threads": "--threads",
+    "label_smoothing": "--label-smoothing",
+    "C": "--C",
+}
+"""What the library's options are called here."""
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """Everything that `polylogit fit` was asked for."""
+
+    data: str
+    target: str | None
+    model: Path | None
+    C: float | str
+    holdout: float
+    refit: bool
+    weights: str | None
+    class_weight: str | None
+    label_smoothing: float
+    intercept: bool
+    categorical: tuple[str, ...]
+    ignore: tuple[str, ...]
+    delimiter: str | None
+    tol: float
+    max_iter: int
+    solver: str
+    n_threads: int | None
+    seed: int
+
+
+# ----------------------------------------------------------------------------------------- fit
+
+
+def fit(request: FitRequest, watch: Watch) -> dict[str, Any]:
+    """Read, hold out, fit, evaluate, save. After Ctrl-C the best model so far goes on its way."""
+    _check(request)
+    watch.stage(f"reading {request.data}")
+    table = read_table(
+        request.data,
+        delimiter=request.delimiter,
+        categorical=request.categorical,
+        ignore=request.ignore,
+        target=request.target,
+    )
+    _refuse_nameless(table, request.target)
+    training, held_out = _parted(table, request)
+    dataset = _learned(training, request, part=held_out is not None)
+    evaluation = None if held_out is None else _held_out(held_out, request, dataset.schema)
+    outcome = _train(dataset, request, watch)
+    scores = None if evaluation is None else _scores(outcome.model, evaluation)
+    refit = request.refit and evaluation is not None and not _stopped(outcome)
+    if refit:
+        dataset = _learned(table, request, part=False)
+        outcome = _train(dataset, request, watch)
+    if request.model is not None:
+        watch.stage(f"saving {request.model}")
+        serialization.save(outcome.model, request.model)
+    head = {"source": table.source, "n_rows": table.n_rows, "refit": refit}
+    tail = {"holdout": None if scores is None else scores.to_json(), "model": _text(request.model)}
+    cells = _cells(dataset, request.ignore)
+    return {**head, **_fit_summary(request, dataset, outcome), **tail, **cells}
+
+
+def _check(request: FitRequest) -> None:
+    """Refuse wrong options before a large file is read."""
+    try:
+        training_options(
+            C=request.C,
+            label_smoothing=request.label_smoothing,
+            tol=request.tol,
+            max_iter=request.max_iter,
+            solver=request.solver,
+            n_threads=request.n_threads,
+        )
+    except OptionError as error:
+        name, _, rest = str(error).partition(" ")
+        raise OptionError(f"{_FLAGS.get(name, name)} {rest}") from error
+    if not 0 <= request.holdout < 1:
+        raise OptionError(
+            f"--holdout must be at least 0 and below 1, a part of the rows, not {request.holdout:g}"
+        )
+    for needed, option in ((request.target, "--target"), (request.weights, "--weights")):
+        if needed in request.ignore:
+            raise OptionError(f"--ignore {needed} would leave out the column that {option} names")
+    if request.target is not None and request.target == request.weights:
+        raise OptionError(f"--target and --weights cannot both be {request.target!r}")
+    _check_output("--model", request.model, request.data)
+
+
+def _check_output(option: str, path: Path | None, *inputs: str | Path) -> None:
+    """Refuse a file that cannot be written, or whose content would be lost."""
+    if path is None:
+        return
+    for source in inputs:
+        if path.exists() and Path(source).exists() and os.path.samefile(path, source):
+            raise OptionError(f"{option} {path} would overwrite what is read; name another file")
+    storage.check_destination(path)
+
+
+def _refuse_nameless(table: Table | Matrix, target: str | None) -> None:
+    if isinstance(table, Table) and target is None:
+        raise OptionError(
+            f"{table.source} is a table: name the column with the labels by --target COLUMN "
+            f"(columns: {listed(table.names, 12)})"
+        )
+
+
+def _parted(
+    table: Table | Matrix, request: FitRequest
+) -> tuple[Table | Matrix, Table | Matrix | None]:
+    """The rows to learn from and the rows held out."""
+    if request.holdout == 0:
+        return table, None
+    _refuse_unlearnable(table, request)
+    source, target = cast("Any", table), request.target
+    parts: tuple[Any, Any] = split(
+        source, target=target, fraction=request.holdout, seed=request.seed
+    )
+    return parts
+
+
+def _refuse_unlearnable(table: Table | Matrix, request: FitRequest) -> None:
+    """Of all rows: what would be said of a part of them could only puzzle."""
+    if isinstance(table, Matrix):
+        if table.targets is not None:
+            refuse_degenerate(from_memory(table.targets, table.n_rows, table), None, table)
+        return
+    targets = from_column(table.column(cast("str", request.target)), table)
+    weights = None
+    if request.weights is not None:
+        weights = weights_from_column(table.column(request.weights), table)
+    refuse_degenerate(targets, weights, table)
+
+
+def _learned(rows: Table | Matrix, request: FitRequest, *, part: bool) -> Dataset:
+    """The rows to learn from, encoded; `part` of the file, which a message then says."""
+    try:
+        return prepare(rows, target=request.target, weights=request.weights)
+    except InputError as error:
+        if not part:
+            raise
+        left = f"{rows.n_rows} rows that --holdout {request.holdout:g} leaves; 0 leaves all"
+        raise type(error)(f"{error} (among the {left})") from error
+
+
+def _held_out(rows: Table | Matrix, request: FitRequest, schema: Schema) -> Dataset:
+    """The rows held out, encoded: before the fit, so that no fit is lost to a bad cell in them."""
+    target = request.target if isinstance(rows, Table) else "y"
+    try:
+        return prepare(rows, target=target, weights=request.weights, schema=schema)
+    except InputError as error:
+        held = f"{rows.n_rows} rows that --holdout {request.holdout:g} holds out; 0 holds none"
+        raise type(error)(f"{error} (among the {held})") from error
+
+
+def _train(dataset: Dataset, request: FitRequest, watch: Watch) -> Fit:
+    watch.stage(f"fitting {dataset.n_rows} rows")
+    return train(
+        dataset,
+        C=cast("Any", request.C),
+        fit_intercept=request.intercept,
+        class_weight=cast("Any", request.class_weight),
+        label_smoothing=request.label_smoothing,
+        tol=request.tol,
+        max_iter=request.max_iter,
+        solver=request.solver,
+        n_threads=request.n_threads,
+        progress=watch.step,
+    )
+
+
+def _stopped(outcome: Fit) -> bool:
+    return outcome.solution.status is Status.INTERRUPTED
+
+
+def _fit_summary(request: FitRequest, dataset: Dataset, outcome: Fit) -> dict[str, Any]:
+    solution = outcome.solution
+    return {
+        "n_train": dataset.n_rows,
+        "n_features": dataset.n_features,
+        "classes": list(outcome.model.classes),
+        "C": outcome.C if math.isfinite(outcome.C) else None,
+        "C_note": f"auto is {AUTO_C} for now" if request.C == "auto" else None,
+        "alpha": outcome.alpha,
+        "objective": solution.objective,
+        "gap": solution.certificate.gap if solution.certificate.proven else None,
+        "certified": solution.certified,
+        "interrupted": _stopped(outcome),
+        "status": solution.message,
+        "solver": solution.statistics.solver,
+        "iterations": solution.statistics.iterations,
+        "passes": solution.statistics.passes,
+        "seconds": solution.statistics.seconds,
+    }
+
+
+# ------------------------------------------------------------------------- evaluate and predict
+
+
+def evaluate(
+    path: Path,
+    data: str,
+    target: str | None,
+    weights: str | None,
+    delimiter: str | None,
+    watch: Watch,
+) -> dict[str, Any]:
+    """Score the model in a file on labelled rows."""
+    model = _loaded(path, watch)
+    target = target or model.schema.target or "y"
+    watch.stage(f"reading {data}")
+    dataset = read(data, target=target, weights=weights, schema=model.schema, delimiter=delimiter)
+    watch.stage(f"scoring {dataset.n_rows} rows")
+    scores = _scores(model, dataset)
+    head = {"model": str(path), "source": dataset.source, "classes": list(model.classes)}
+    return {**head, **scores.to_json(), **_cells(dataset)}
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Rows predicted: class codes (N,), probabilities (N, K), and a summary of plain JSON data."""
+
+    summary: dict[str, Any]
+    classes: tuple[Label, ...]
+    codes: np.ndarray
+    probabilities: np.ndarray
+
+    def text(self, delimiter: str) -> str:
+        """A table: the prediction, then p_CLASS for every class."""
+        header = ["prediction", *(f"p_{label}" for label in self.classes)]
+        labels = [_cell(harmless(label), delimiter) for label in self.classes]
+        # repr of a float is the shortest text that reads back as the same number
+        rows = zip(self.codes.tolist(), self.probabilities.tolist(), strict=True)
+        lines = [delimiter.join([labels[code], *map(repr, row)]) for code, row in rows]
+        return "\n".join([delimiter.join(_cell(name, delimiter) for name in header), *lines, ""])
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary with every row: `prediction` (N) and `probabilities` (N, K)."""
+        prediction = [self.classes[code] for code in self.codes.tolist()]
+        rows = {"prediction": prediction, "probabilities": self.probabilities.tolist()}
+        return {**self.summary, **rows}
+
+
+def predict(
+    path: Path, data: str, output: Path | None, delimiter: str | None, watch: Watch
+) -> Prediction:
+    """Predict the rows of a file; with `output`, write them there, whole or not at all."""
+    separator = None if output is None else _separator(output)
+    _check_output("--output", output, data, path)
+    model = _loaded(path, watch)
+    watch.stage(f"reading {data}")
+    dataset = read(data, schema=model.schema, delimiter=delimiter)
+    watch.stage(f"predicting {dataset.n_rows} rows")
+    prediction = _predicted(model, dataset, {"model": str(path), "output": _text(output)})
+    if output is not None and separator is not None:
+        text = prediction.text(separator)
+        storage.write_atomically(output, text.encode("utf-8", "backslashreplace"))
+    return prediction
+
+
+def _predicted(model: SoftmaxModel, dataset: Dataset, head: dict[str, Any]) -> Prediction:
+    logits = model.logits(dataset.features)
+    codes = logits.argmax(1).numpy()
+    counts = np.bincount(codes, minlength=model.n_classes)
+    summary = {
+        **head,
+        "source": dataset.source,
+        "n_rows": dataset.n_rows,
+        "classes": list(model.classes),
+        "predicted": counts.tolist(),
+        **_cells(dataset),
+    }
+    return Prediction(summary, model.classes, codes, functional.softmax(logits, 1).numpy())
+
+
+def _separator(output: Path) -> str:
+    separator = DELIMITERS.get(output.suffix.lower())
+    if separator is None:
+        raise OptionError(
+            f"--output must name a .csv or .tsv file, not {str(output)!r}; without it the rows go "
+            "to standard output"
+        )
+    return separator
+
+
+def harmless(label: object) -> object:
+    """A label as it is written to a table: no text that a spreadsheet would run.
+
+    >>> harmless("=1+1"), harmless("Adelie"), harmless("-1"), harmless("+")
+    ("'=1+1", 'Adelie', '-1', '+')
+    """
+    if not isinstance(label, str) or not label.startswith(FORMULA_STARTS):
+        return label
+    return label if len(label) == 1 or _is_number(label) else f"'{label}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _cell(value: object, delimiter: str) -> str:
+    r"""A cell of a CSV file, in double quotes where it must be.
+
+    >>> _cell("a,b", ","), _cell("two\rlines", ","), _cell(3, ",")
+    ('"a,b"', '"two\rlines"', '3')
+    """
+    text = str(value)
+    plain = text and text == text.strip() and not any(c in text for c in (delimiter, *'"\r\n'))
+    return text if plain else '"' + text.replace('"', '""') + '"'
+
+
+# -------------------------------------------------------------------------------------- shared
+
+
+def _loaded(path: Path, watch: Watch) -> SoftmaxModel:
+    watch.stage(f"loading {path}")
+    return serialization.load(path)
+
+
+def _scores(model: SoftmaxModel, dataset: Dataset) -> Scores:
+    """Rows of probabilities count for their most probable class."""
+    targets = cast("np.ndarray", dataset.targets)
+    codes = targets if targets.ndim == 1 else targets.argmax(1)
+    log_probabilities = model.log_probabilities(dataset.features).numpy()
+    return score(log_probabilities, codes, dataset.weights)
+
+
+def _cells(dataset: Dataset, ignored: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What was filled, unknown or left out while the rows were encoded."""
+    return {
+        "missing": dict(dataset.missing),
+        "unseen": {name: dict(words) for name, words in dataset.unseen.items()},
+        "ignored": [*ignored, *dataset.ignored],
+    }
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,237 @@
+"""What a person sees in the terminal: progress and notes on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Timer
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:  # the display stands before torch is loaded, which takes the longest of all
+    from polylogit.optim.problem import Progress
+
+PATIENCE = 0.5  # seconds before a command shows that it is at work
+LOG_EVERY = 10.0  # seconds between lines of progress where stderr is a file
+WIDEST_CONFUSION = 12  # classes; more do not fit a terminal
+WIDEST_NAME = 16  # characters of a class in the confusion matrix
+
+
+# ------------------------------------------------------------------------------------ progress
+
+
+class Watch(Protocol):
+    """Someone who is told how the work goes on."""
+
+    def stage(self, text: str) -> None:
+        """A new part of the work begins."""
+
+    def step(self, now: Progress) -> None:
+        """A fit made a step."""
+
+
+@contextmanager
+def watching(tol: float = 1e-6, *, shown: bool = True) -> Iterator[Watch]:
+    """Show progress on stderr: a bar at a terminal, now and then a line in a file."""
+    if not shown:
+        yield _Nobody()
+    elif not sys.stderr.isatty():
+        yield _Log()
+    else:
+        bar = _Bar(tol)
+        try:
+            yield bar
+        finally:
+            bar.close()
+
+
+class _Nobody:
+    def stage(self, text: str) -> None:
+        pass
+
+    def step(self, now: Progress) -> None:
+        pass
+
+
+class _Log:
+    """A line of progress every `LOG_EVERY` seconds: work that is soon done leaves none."""
+
+    def __init__(self) -> None:
+        self.last = time.perf_counter()
+
+    def stage(self, text: str) -> None:
+        self._say(text)
+
+    def step(self, now: Progress) -> None:
+        self._say(_told(now))
+
+    def _say(self, line: str) -> None:
+        if time.perf_counter() - self.last >= LOG_EVERY:
+            self.last = time.perf_counter()
+            _note(line)
+
+
+class _Bar:
+    """A bar that moves while the work cannot be measured; full when the gap is down to tol."""
+
+    def __init__(self, tol: float) -> None:
+        self.tol = tol
+        self.first_gap: float | None = None
+        self.bar = Bar(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self.task = self.bar.add_task("starting", total=None)
+        # Its own thread, because reading or loading does not come back to look at the clock.
+        self.timer = Timer(PATIENCE, self.bar.start)
+        self.timer.daemon = True
+        self.timer.start()
+
+    def stage(self, text: str) -> None:
+        self.first_gap = None
+        self.bar.update(self.task, description=text, total=None)
+
+    def step(self, now: Progress) -> None:
+        if self.first_gap is None and math.isfinite(now.gap):
+            self.first_gap = now.gap
+        done = self._done(now.gap)
+        self.bar.update(self.task, description=_told(now), total=1.0, completed=done)
+
+    def _done(self, gap: float) -> float:
+        """How much of the way from the first gap to tol lies behind, on a logarithmic scale."""
+        if self.first_gap is None or not 0 < gap < math.inf or self.first_gap <= self.tol:
+            return 0.0
+        way = math.log(self.first_gap / self.tol)
+        return min(1.0, max(0.0, math.log(self.first_gap / gap) / way))
+
+    def close(self) -> None:
+        self.timer.cancel()
+        self.timer.join()  # it may be starting the bar just now
+        if self.bar.live.is_started:
+            self.bar.stop()
+
+
+def _told(now: Progress) -> str:
+    gap = f"{now.gap:.1e}" if math.isfinite(now.gap) else "unknown"
+    return (
+        f"fitting: step {now.iteration}, {now.passes} passes, objective {now.objective:.6f}, "
+        f"gap {gap}"
+    )
+
+
+# ------------------------------------------------------------------------------------- results
+
+
+def fit_text(summary: dict[str, Any]) -> None:
+    """The result of a fit: what was fitted, how sure it is, how good on rows held out."""
+    console = Console(highlight=False)
+    classes, n_rows = summary["classes"], summary["n_train"]
+    _say(console, f"{n_rows} rows, {summary['n_features']} features, {len(classes)} classes")
+    strength = "inf (no penalty)" if summary["C"] is None else f"{summary['C']:g}"
+    note = f" ({summary['C_note']})" if summary["C_note"] else ""
+    _say(console, f"C = {strength}{note}, objective {summary['objective']:.6f} nats per row")
+    _say(console, summary["status"])
+    notes(summary)
+    if summary["holdout"] is not None:
+        held = summary["holdout"]
+        of_which = "before the last fit on all rows" if summary["refit"] else "not used for the fit"
+        _say(console, f"\nOn {held['n_rows']} rows held out, {of_which}:")
+        _draw_scores(console, held, classes)
+    if summary["model"] is not None:
+        _say(
+            console,
+            f"\nSaved to {summary['model']}. Next: polylogit predict {summary['model']} DATA",
+        )
+
+
+def evaluate_text(summary: dict[str, Any]) -> None:
+    """How good a model is on labelled rows."""
+    console = Console(highlight=False)
+    _say(console, f"{summary['model']} on {summary['n_rows']} rows of {summary['source']}:")
+    notes(summary)
+    _draw_scores(console, summary, summary["classes"])
+
+
+def predict_text(summary: dict[str, Any]) -> None:
+    """How many rows were predicted, and as what."""
+    console = Console(highlight=False)
+    counts = zip(summary["classes"], summary["predicted"], strict=True)
+    said = ", ".join(f"{count} {_name(label)}" for label, count in counts if count)
+    _say(console, f"{summary['n_rows']} rows predicted: {said}; saved to {summary['output']}")
+    notes(summary)
+
+
+def notes(summary: dict[str, Any]) -> None:
+    """What happened to cells and columns on the way, on stderr."""
+    if summary["missing"]:
+        filled = ", ".join(f"{name} {count}" for name, count in summary["missing"].items())
+        _note(f"note: missing cells, filled: {filled}")
+    for name, words in summary["unseen"].items():
+        said = ", ".join(f"{word!r} ({count} rows)" for word, count in list(words.items())[:5])
+        _note(f"note: column {name} holds categories that training never saw: {said}")
+    if summary["ignored"]:
+        _note(f"note: columns left out: {', '.join(summary['ignored'][:12])}")
+
+
+def interrupted(summary: dict[str, Any]) -> None:
+    """What Ctrl-C left of a fit, on stderr."""
+    kept = "nothing was saved" if summary["model"] is None else f"it is in {summary['model']}"
+    _note(f"note: stopped by hand; the model so far is not the optimum, {kept}")
+
+
+def _note(line: str) -> None:
+    with suppress(OSError):  # a full disk behind stderr is no reason to lose the results
+        _say(Console(stderr=True, highlight=False), line)
+
+
+def _say(console: Console, line: str) -> None:
+    """Print text as it is: a label in square brackets is no markup."""
+    console.print(Text(line), soft_wrap=True)
+
+
+def _name(label: object) -> str:
+    r"""A label on one line: "a\nb" is written with its escape.
+
+    >>> _name("Adelie"), _name(3), _name("two\nlines")
+    ('Adelie', '3', "'two\\nlines'")
+    """
+    text = str(label)
+    return text if text.isprintable() else repr(text)
+
+
+def _draw_scores(console: Console, scores: dict[str, Any], classes: list[Any]) -> None:
+    loss = "infinite" if scores["log_loss"] is None else f"{scores['log_loss']:.4f} nats"
+    for name, value in (
+        ("accuracy", f"{scores['accuracy']:.4f}"),
+        ("log loss", loss),
+        ("Brier score", f"{scores['brier']:.4f}"),
+        ("macro F1", f"{scores['macro_f1']:.4f}"),
+    ):
+        _say(console, f"{name:<12} {value}")
+    if len(classes) <= WIDEST_CONFUSION:
+        _draw_confusion(console, scores["confusion"], [Text(_name(label)) for label in classes])
+
+
+def _draw_confusion(console: Console, confusion: list[list[int]], names: list[Text]) -> None:
+    _say(console, "rows: truth, columns: prediction")
+    table = Table("", box=None, pad_edge=False)
+    for name in names:
+        name.truncate(WIDEST_NAME, overflow="ellipsis")
+        table.add_column(name, justify="right")
+    for name, counts in zip(names, confusion, strict=True):
+        table.add_row(name, *map(str, counts))
+    # As wide as it needs: squeezed into a narrow terminal, a count would break in two.
+    console.print(table, width=10_000, crop=False, no_wrap=True)

@@ -1,0 +1,172 @@
+"""`read`: whatever names or holds data -> `Dataset`, by way of `read_table` and `prepare`.
+
+The suffix picks the reader, and the file's first bytes where the suffix says nothing:
+
+    .csv .tsv .tab        delimited     .npz    arrays: X and y, or CSR parts and y
+    .parquet .pq          Parquet       .npy    features alone
+    .arrow .feather .ipc  Arrow IPC     .svm .svmlight .libsvm   svmlight
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from polylogit.data.arrays import read_npy, read_npz
+from polylogit.data.arrow import read_ipc, read_parquet
+from polylogit.data.dataset import Dataset, Matrix
+from polylogit.data.delimited import read_delimited
+from polylogit.data.examples import resolved
+from polylogit.data.frames import is_frame, read_frame
+from polylogit.data.prepare import prepare, split
+from polylogit.data.source import head_of, kind_of, refuse_foreign
+from polylogit.data.svmlight import ZeroBased, looks_like_svmlight, read_svmlight
+from polylogit.errors import DataError, OptionError
+from polylogit.schema import Schema, Table
+
+__all__ = ["prepare", "read", "read_table", "split"]
+
+_SUFFIXES: Mapping[str, str] = {
+    ".csv": "delimited",
+    ".tsv": "delimited",
+    ".tab": "delimited",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".npz": "npz",
+    ".npy": "npy",
+    ".svm": "svmlight",
+    ".svmlight": "svmlight",
+    ".libsvm": "svmlight",
+}
+
+_MAGIC: Mapping[str, str] = {"parquet": "parquet", "arrow": "arrow", "npy": "npy", "zip": "npz"}
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What the caller said beside the name; a reader takes some of it and refuses the rest."""
+
+    delimiter: str | None = None
+    categorical: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    zero_based: ZeroBased = "auto"
+    text_in_model: tuple[str, ...] = ()
+
+    def only(self, *taken: str) -> dict[str, Any]:
+        """Return the options named in `taken`; an OptionError names any other that was given."""
+        plain = _Options()
+        for name, value in vars(self).items():
+            if name not in taken and value != getattr(plain, name):
+                raise OptionError(f"the option {name!r} does not apply to this kind of data")
+        return {name: getattr(self, name) for name in taken}
+
+
+_READERS: Mapping[str, Callable[[Path, _Options], Table | Matrix]] = {
+    "delimited": lambda path, options: read_delimited(
+        path, **options.only("delimiter", "categorical", "ignore", "text_in_model")
+    ),
+    "parquet": lambda path, options: read_parquet(path, **options.only("ignore")),
+    "arrow": lambda path, options: read_ipc(path, **options.only("ignore")),
+    "npz": lambda path, options: read_npz(path, **options.only()),
+    "npy": lambda path, options: read_npy(path, **options.only()),
+    "svmlight": lambda path, options: read_svmlight(path, **options.only("zero_based")),
+}
+
+
+def read(
+    source: Any,
+    *,
+    target: str | None = None,
+    weights: str | None = None,
+    schema: Schema | None = None,
+    delimiter: str | None = None,
+    categorical: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    zero_based: ZeroBased = "auto",
+) -> Dataset:
+    """Read a file, a built-in table or a DataFrame, and encode it: `read_table`, then `prepare`.
+
+    With the `schema` of a model its categorical columns, and its label if the classes are text, are
+    read as text whatever the new cells look like.
+
+    >>> data = read("lesson", target="y")
+    >>> data.features.shape, data.schema.classes
+    ((8, 4), (0, 1, 2))
+    """
+    ignore = _names(ignore, "ignore")
+    table = read_table(
+        source,
+        delimiter=delimiter,
+        categorical=_names(categorical, "categorical"),
+        ignore=ignore,
+        zero_based=zero_based,
+        schema=schema,
+        target=target,
+    )
+    data = prepare(table, target=target, weights=weights, schema=schema)
+    return replace(data, ignored=(*ignore, *data.ignored))
+
+
+def read_table(
+    source: Any,
+    *,
+    delimiter: str | None = None,
+    categorical: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    zero_based: ZeroBased = "auto",
+    schema: Schema | None = None,
+    target: str | None = None,
+) -> Table | Matrix:
+    """Read a file, a built-in table or a DataFrame without encoding it.
+
+    `delimiter` and `categorical` (columns to take as text) apply to CSV and the like, `zero_based`
+    to svmlight, `ignore` (columns to leave out) to every table. `schema` and `target`, if known,
+    say which columns are text. A DataError says where a file goes wrong; a file that is missing is
+    looked up among the built-in tables first.
+    """
+    options = _Options(
+        delimiter, _names(categorical, "categorical"), _names(ignore, "ignore"), zero_based
+    )
+    if is_frame(source):
+        return read_frame(source, **options.only("ignore"))
+    if not isinstance(source, str | Path):
+        raise DataError(
+            f"a source is a file, a built-in table or a DataFrame, got {type(source).__name__}; "
+            "arrays in memory go through from_arrays"
+        )
+    path = resolved(source)
+    kind = _kind(path)
+    if kind == "delimited" and schema is not None:
+        options = replace(options, text_in_model=_text_columns(schema, target))
+    return _READERS[kind](path, options)
+
+
+def _kind(path: Path) -> str:
+    """Name the reader for a file, by suffix or else by its first bytes."""
+    kind = _SUFFIXES.get(path.suffix.lower())
+    if kind is not None:
+        return kind
+    head = head_of(path)
+    magic = kind_of(head)
+    if magic == "text":
+        return "svmlight" if looks_like_svmlight(head) else "delimited"
+    if magic not in _MAGIC:
+        refuse_foreign(head, "text", path)
+    return _MAGIC[magic]
+
+
+def _text_columns(schema: Schema, target: str | None) -> tuple[str, ...]:
+    words = [feature.name for feature in schema.features if feature.kind == "categorical"]
+    label = [target] if target and schema.classes and isinstance(schema.classes[0], str) else []
+    return (*words, *label)
+
+
+def _names(names: Iterable[str], option: str) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise OptionError(f"{option!r} takes a list of column names, got the text {names!r}")
+    return tuple(names)

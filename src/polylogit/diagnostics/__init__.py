@@ -1,0 +1,1 @@
+"""Questions about a fit. The modules here do not know each other."""

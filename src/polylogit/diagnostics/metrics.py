@@ -1,0 +1,107 @@
+"""How good are the predictions: accuracy, log loss, Brier score, macro F1, confusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from polylogit.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What N predicted rows are worth, for K classes.
+
+    `log_loss` = mean of -log p of the true class, in nats; `brier` = mean of sum_k (p_k - t_k)^2;
+    `confusion` (K, K) counts rows, truth down and prediction across. Per class (K,): `precision`,
+    `recall`, `f1` (0 where nothing was predicted or nothing is true) and `support`, rows of truth.
+    `macro_f1` is the mean of `f1` over the classes that are true or predicted somewhere.
+    """
+
+    n_rows: int
+    accuracy: float
+    log_loss: float
+    brier: float
+    macro_f1: float
+    confusion: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    support: np.ndarray
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain JSON data; an infinite log loss is null, for JSON has no infinity."""
+        return {
+            "n_rows": self.n_rows,
+            "accuracy": self.accuracy,
+            "log_loss": self.log_loss if np.isfinite(self.log_loss) else None,
+            "brier": self.brier,
+            "macro_f1": self.macro_f1,
+            "confusion": self.confusion.tolist(),
+            "precision": self.precision.tolist(),
+            "recall": self.recall.tolist(),
+            "f1": self.f1.tolist(),
+            "support": self.support.tolist(),
+        }
+
+
+def score(
+    log_probabilities: np.ndarray, codes: np.ndarray, weights: np.ndarray | None = None
+) -> Scores:
+    """Score log-probabilities (N, K) against class codes (N,); `weights` (N,) weigh every mean.
+
+    The log loss is never clipped: it comes from log-probabilities, which stay finite where
+    probabilities have become 0. Raises `DataError` where there is no row or no weight.
+
+    >>> result = score(np.log([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]), np.array([0, 1, 1]))
+    >>> round(result.accuracy, 4), round(result.log_loss, 4), result.confusion.tolist()
+    (0.6667, 0.4149, [[1, 0], [1, 1]])
+    """
+    n_rows, n_classes = log_probabilities.shape
+    share = _shares(n_rows, weights)
+    rows = np.arange(n_rows)
+    predicted = log_probabilities.argmax(1)
+    probabilities = np.exp(log_probabilities)
+    truth_probability = probabilities[rows, codes]
+    squares = np.square(probabilities).sum(1) - 2 * truth_probability + 1
+    confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
+    np.add.at(confusion, (codes, predicted), 1)
+    weighed = np.zeros((n_classes, n_classes))
+    np.add.at(weighed, (codes, predicted), share)
+    precision, recall, f1, macro = _per_class(weighed)
+    return Scores(
+        n_rows,
+        accuracy=float(share @ (predicted == codes)),
+        log_loss=float(share @ -log_probabilities[rows, codes]),
+        brier=float(share @ np.maximum(squares, 0.0)),
+        macro_f1=macro,
+        confusion=confusion,
+        precision=precision,
+        recall=recall,
+        f1=f1,
+        support=confusion.sum(1),
+    )
+
+
+def _shares(n_rows: int, weights: np.ndarray | None) -> np.ndarray:
+    """The part of each row in a mean."""
+    if weights is None:
+        weights = np.ones(n_rows)
+    total = float(weights.sum())
+    if n_rows == 0 or total <= 0:
+        raise DataError(f"nothing to score: {n_rows} rows with a total weight of {total:g}")
+    return np.asarray(weights / total)
+
+
+def _per_class(weighed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Precision, recall and F1 of each class, and the mean F1 of the classes that occur."""
+    hit, true, predicted = weighed.diagonal(), weighed.sum(1), weighed.sum(0)
+    occurs = true + predicted > 0
+    f1 = _ratio(2 * hit, true + predicted)
+    return _ratio(hit, predicted), _ratio(hit, true), f1, float(f1[occurs].mean())
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    ratio: np.ndarray = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    return ratio

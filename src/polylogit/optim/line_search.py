@@ -1,0 +1,37 @@
+"""The lowest point of a convex function along a line.
+
+Trial steps are cheap here (`problem.Line`), so the search may be exact: Newton's method on the
+slope, held inside a bracket because the slope of a convex function only rises.
+"""
+
+from __future__ import annotations
+
+from polylogit.optim.problem import Line
+
+LONGEST = 1e6  # steps; F still falls there: it has no lowest point on this line
+
+
+def lowest(line: Line, slope: float, *, first: float = 1.0, tolerance: float = 0.1) -> float:
+    """t > 0 with |slope at t| <= tolerance |slope at 0|, for a line with `slope` < 0 at 0.
+
+    >>> class Parabola:
+    ...     def derivatives(self, t): return t - 3.0, 1.0
+    ...     def evaluate(self, t): raise NotImplementedError
+    >>> lowest(Parabola(), -3.0)
+    3.0
+    """
+    low, high, t = 0.0, LONGEST, first
+    for _ in range(50):
+        here, curvature = line.derivatives(t)
+        if abs(here) <= tolerance * abs(slope) or t >= LONGEST:
+            break
+        low, high = (t, high) if here < 0 else (low, t)
+        t = _inside(t - here / curvature if curvature > 0 else 10 * t, low, high, t)
+    return t
+
+
+def _inside(wanted: float, low: float, high: float, last: float) -> float:
+    """The wanted step where the bracket allows it, else one that surely shrinks the bracket."""
+    if low < wanted < high:
+        return min(wanted, 10 * last)
+    return min(10 * last, high) if high >= LONGEST else 0.5 * (low + high)

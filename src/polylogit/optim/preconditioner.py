@@ -1,0 +1,59 @@
+"""Easy stand-ins for the inverse Hessian: one curvature for all classes.
+
+Every diagonal block of the Hessian is X~' diag(s p_k (1 - p_k)) X~ + ridge. Replacing p_k(1 - p_k)
+by its mean over the classes leaves one matrix for all of them. The ridge stands in it at the
+strength of each standardised column, so columns of any size are taken care of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+JITTER = 1e-12  # of the mean diagonal, added where a Gram matrix is singular to rounding
+
+
+@dataclass(frozen=True)
+class GramPreconditioner:
+    """R -> R A^-1 for a residual R (m, n) and the curvature A (n, n) shared by all classes."""
+
+    gram: Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_inverse", torch.cholesky_inverse(cholesky(self.gram)))
+
+    def __call__(self, residual: Tensor) -> Tensor:
+        inverse: Tensor = self._inverse  # type: ignore[attr-defined]
+        return residual @ inverse.to(residual.dtype)
+
+
+@dataclass(frozen=True)
+class DiagonalPreconditioner:
+    """R -> R diag(a)^-1, for designs too wide for a D x D matrix."""
+
+    diagonal: Tensor
+
+    def __call__(self, residual: Tensor) -> Tensor:
+        floor = self.diagonal.mean() * JITTER
+        return residual / self.diagonal.clamp_min(floor).to(residual.dtype)
+
+
+def cholesky(matrix: Tensor) -> Tensor:
+    """L with L L' = matrix, the diagonal raised as little as rounding demands.
+
+    The matrix is scaled to a unit diagonal first, so columns of any size keep their digits.
+    """
+    diagonal = matrix.diagonal().clamp_min(torch.finfo(matrix.dtype).tiny).sqrt()
+    unit = matrix / torch.outer(diagonal, diagonal)
+    lift = 0.0
+    for _ in range(12):
+        factor, failed = torch.linalg.cholesky_ex(
+            unit + lift * torch.eye(len(unit), dtype=unit.dtype)
+        )
+        if not failed:
+            lower: Tensor = diagonal[:, None] * factor
+            return lower
+        lift = max(JITTER, 10 * lift)
+    return torch.diag(diagonal)  # hopeless: steer by the diagonal alone

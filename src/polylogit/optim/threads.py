@@ -1,0 +1,45 @@
+"""How many threads a problem deserves.
+
+Two threads on a small problem can be ten times slower than one: they wait for each other. The
+number is chosen from the work of one pass, is never more than the cores this process may use, and
+what was set before is restored afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+WORTH_A_THREAD = 2e7  # multiply-adds of a pass, per thread
+
+
+def available_cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def chosen_threads(work: float, asked: int | None = None) -> int:
+    """Threads for a pass of `work` multiply-adds; what the user `asked` for wins.
+
+    >>> chosen_threads(1e3), chosen_threads(1e12, asked=3)
+    (1, 3)
+    """
+    if asked is not None:
+        return asked
+    return max(1, min(available_cores(), torch.get_num_threads(), int(work / WORTH_A_THREAD)))
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Run torch on `count` threads, then on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

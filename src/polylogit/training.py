@@ -1,0 +1,214 @@
+"""Where data meets optimisation: `fit(dataset)` gives a model and the proof that goes with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polylogit.version import __version__
+from polylogit.data.dataset import Dataset
+from polylogit.design import design_of
+from polylogit.errors import OptionError, SchemaError, TargetError
+from polylogit.model import SoftmaxModel
+from polylogit.optim.objective import Distributions, Labels, Targets
+from polylogit.optim.problem import Progress, Solution
+from polylogit.optim.solve import Settings, solve
+from polylogit.schema import Label
+
+AUTO_C = 1.0  # until C is chosen by leave-one-out, "auto" means this
+SMALLEST_C, LARGEST_C = 1e-100, 1e100
+
+ClassWeight = Literal["balanced"] | Mapping[Label, float] | None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit gives: the model, how it was found, and the strength of its penalty.
+
+    `C` is the inverse penalty on the summed loss, `alpha` the same penalty on the mean loss.
+    """
+
+    model: SoftmaxModel
+    solution: Solution
+    C: float
+    alpha: float
+
+
+def fit(
+    dataset: Dataset,
+    *,
+    C: float | Literal["auto"] = "auto",
+    fit_intercept: bool = True,
+    class_weight: ClassWeight = None,
+    label_smoothing: float = 0.0,
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+    solver: str = "auto",
+    start: SoftmaxModel | None = None,
+    n_threads: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Fit:
+    """Fit softmax classification to a data set, to a certified optimum.
+
+    Minimised, over W (K, D) and b (K,), in nats per row:
+
+        1/S sum_i s_i [lse(z_i) - t_i . z_i] + alpha/2 |W|^2,    z_i = W x_i + b,  S = sum_i s_i
+
+    with alpha = 1 / (C S), and 2 / (C S) for two classes: there the optimum is the one of binary
+    logistic regression with the weights W_1 - W_0 and the penalty |W_1 - W_0|^2 / (2 C). The bias
+    is never penalised, and no feature needs scaling. `C="auto"` is 1.0 for now.
+
+    The solution's certificate proves F - F* <= gap; the fit runs until gap <= `tol`. `start` is a
+    model to set out from. Raises `OptionError` for an option outside its range, `TargetError`
+    where no optimum exists (an empty class; separated classes with C = inf).
+
+    >>> from polylogit.data.arrays import from_arrays
+    >>> outcome = fit(from_arrays([[0.0], [1.0], [2.0], [3.0]], ["a", "a", "b", "b"]), C=1.0)
+    >>> outcome.solution.certified, outcome.model.labels(np.array([[0.5], [2.5]])).tolist()
+    (True, ['a', 'b'])
+    """
+    strength, smoothing, settings = training_options(
+        C=C,
+        label_smoothing=label_smoothing,
+        tol=tol,
+        max_iter=max_iter,
+        solver=solver,
+        n_threads=n_threads,
+    )
+    targets = _targets(dataset, smoothing)
+    weights = _row_weights(dataset, targets, class_weight)
+    n_classes = len(dataset.schema.classes)
+    alpha = _alpha(strength, float(weights.sum()), n_classes)
+    design = design_of(dataset.features, centred=fit_intercept, names=dataset.schema.names)
+    solution = solve(
+        design,
+        targets,
+        weights,
+        n_classes=n_classes,
+        alpha=alpha,
+        intercept=fit_intercept,
+        settings=settings,
+        start=None if start is None else _start(start, dataset),
+        progress=progress,
+    )
+    record = _record(dataset, solution, strength, alpha)
+    model = SoftmaxModel(solution.weight, solution.bias, dataset.schema, record)
+    return Fit(model, solution, strength, alpha)
+
+
+def training_options(
+    *,
+    C: object,
+    label_smoothing: float,
+    tol: float,
+    max_iter: int,
+    solver: str,
+    n_threads: int | None,
+) -> tuple[float, float, Settings]:
+    """The checked strength C, smoothing and settings; no data needed, so callers may ask early.
+
+    Raises `OptionError`, which names the option, what it was and what it may be.
+    """
+    settings = Settings(tol=tol, max_iter=max_iter, solver=solver, n_threads=n_threads)
+    return _checked_strength(C), _checked_smoothing(label_smoothing), settings
+
+
+def _checked_strength(C: object) -> float:
+    if isinstance(C, str) and C == "auto":
+        return AUTO_C
+    if isinstance(C, bool) or not isinstance(C, (int, float, np.integer, np.floating)):
+        raise OptionError(f"C must be 'auto' or a positive number, not {C!r} ({type(C).__name__})")
+    if not (SMALLEST_C <= C <= LARGEST_C or C == math.inf):
+        raise OptionError(
+            f"C must be positive, between {SMALLEST_C:.0e} and {LARGEST_C:.0e}, or inf for no "
+            f"penalty, not {C!r}; C is the inverse strength of the penalty, try 1.0"
+        )
+    return float(C)
+
+
+def _checked_smoothing(smoothing: float) -> float:
+    if not 0 <= smoothing < 1:
+        raise OptionError(f"label_smoothing must be at least 0 and below 1, not {smoothing!r}")
+    return float(smoothing)
+
+
+def _alpha(C: float, total: float, n_classes: int) -> float:
+    """The penalty on the mean loss; two classes share one binary weight (see `fit`)."""
+    return (2.0 if n_classes == 2 else 1.0) / (C * total)
+
+
+def _targets(dataset: Dataset, smoothing: float) -> Targets:
+    if dataset.targets is None:
+        raise TargetError(f"{dataset.source} holds no targets; name the column with the labels")
+    given, n_classes = torch.from_numpy(dataset.targets), len(dataset.schema.classes)
+    if given.ndim == 1:
+        return Labels(given, n_classes, smoothing)
+    return Distributions((1 - smoothing) * given + smoothing / n_classes)
+
+
+def _row_weights(dataset: Dataset, targets: Targets, class_weight: ClassWeight) -> Tensor:
+    """s (N,): the rows' own weights times those of their classes."""
+    if dataset.weights is None:
+        weights = torch.ones(dataset.n_rows, dtype=torch.float64)
+    else:
+        weights = torch.from_numpy(dataset.weights)
+    if class_weight is None:
+        return weights
+    factors = _class_factors(class_weight, dataset.schema.classes, targets.mass(weights))
+    if isinstance(targets, Labels):
+        return weights * factors[targets.codes]
+    return weights * (targets.rows_of @ factors)
+
+
+def _class_factors(
+    class_weight: Literal["balanced"] | Mapping[Label, float],
+    classes: tuple[Label, ...],
+    mass: Tensor,
+) -> Tensor:
+    """One factor per class; "balanced" gives every class the same total weight."""
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise OptionError(
+                f"class_weight must be 'balanced', None or a mapping, not {class_weight!r}"
+            )
+        return mass.sum() / (len(classes) * mass)
+    unknown = [label for label in class_weight if label not in classes]
+    if unknown:
+        raise OptionError(
+            f"class_weight names {unknown[0]!r}, which is no class of the data; the classes are "
+            + ", ".join(repr(label) for label in classes[:10])
+        )
+    factors = torch.tensor([float(class_weight.get(label, 1.0)) for label in classes]).double()
+    if not bool((torch.isfinite(factors) & (factors >= 0)).all()):
+        raise OptionError(f"class weights must be finite and not negative, not {class_weight!r}")
+    return factors
+
+
+def _start(model: SoftmaxModel, dataset: Dataset) -> tuple[Tensor, Tensor]:
+    if model.classes != dataset.schema.classes or model.n_features != dataset.n_features:
+        raise SchemaError(
+            f"cannot start from a model of {len(model.classes)} classes and {model.n_features} "
+            f"features: the data have {len(dataset.schema.classes)} and {dataset.n_features}"
+        )
+    return model.weight, model.bias
+
+
+def _record(dataset: Dataset, solution: Solution, C: float, alpha: float) -> dict[str, object]:
+    """What the model file remembers of the fit; JSON has no infinity, so that becomes null."""
+    return {
+        "polylogit": __version__,
+        "source": dataset.source,
+        "n_rows": dataset.n_rows,
+        "C": C if math.isfinite(C) else None,
+        "alpha": alpha,
+        "objective": solution.objective,
+        "gap": solution.certificate.gap if solution.certificate.proven else None,
+        "status": solution.message,
+        "solver": solution.statistics.solver,
+    }

@@ -1,0 +1,54 @@
+import math
+
+import pytest
+
+from polylogit.optim.line_search import LONGEST, lowest
+
+
+class Curve:
+    """A convex function of t by its slope and curvature; counts how often it is asked."""
+
+    def __init__(self, slope, curvature):
+        self.slope, self.curvature, self.asked = slope, curvature, 0
+
+    def derivatives(self, t):
+        self.asked += 1
+        return self.slope(t), self.curvature(t)
+
+    def evaluate(self, t):
+        raise NotImplementedError
+
+
+CURVES = {
+    "quadratic": Curve(lambda t: 4 * t - 2, lambda _: 4.0),
+    "far minimum": Curve(lambda t: 1e-4 * t - 1, lambda _: 1e-4),
+    "near minimum": Curve(lambda t: 1e5 * t - 1, lambda _: 1e5),
+    "logistic with ridge": Curve(
+        lambda t: -5 / (1 + math.exp(min(5 * t, 700))) + 1e-3 * t,
+        lambda t: 25 / (2 + 2 * math.cosh(min(5 * t, 700))) + 1e-3,
+    ),
+    "flat then steep": Curve(
+        lambda t: math.exp(min(t, 300)) - 1e3, lambda t: math.exp(min(t, 300))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("tolerance", [0.5, 0.1, 1e-6])
+def test_the_slope_becomes_flat(name, tolerance):
+    curve = CURVES[name]
+    first = curve.slope(0.0)
+    t = lowest(curve, first, tolerance=tolerance)
+    assert t > 0
+    assert abs(curve.slope(t)) <= tolerance * abs(first)
+
+
+def test_a_good_first_step_is_asked_about_once():
+    curve = Curve(lambda t: t - 1, lambda _: 1.0)
+    assert lowest(curve, -1.0) == 1.0
+    assert curve.asked == 1
+
+
+def test_a_line_without_a_lowest_point_is_followed_to_its_limit():
+    curve = Curve(lambda _: -1.0, lambda _: 0.0)
+    assert lowest(curve, -1.0) >= LONGEST

@@ -1,0 +1,48 @@
+"""Newton-CG on problems that are no softmax at all."""
+
+import itertools
+
+import pytest
+import torch
+from toys import Bowl, LogCosh
+
+from polylogit.optim import newton_cg as module
+from polylogit.optim.newton_cg import conjugate_gradients, newton_cg
+
+
+def test_conjugate_gradients_solve_the_system(monkeypatch):
+    monkeypatch.setattr(module, "FORCING", 1e-12)
+    bowl = Bowl(seed=0)
+    at = bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64))
+    step = conjugate_gradients(
+        bowl.curvature(at), bowl.preconditioner(at), at.gradient, torch.float64
+    )
+    torch.testing.assert_close(step, bowl.solution, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("fast", [torch.float32, torch.float64])
+def test_the_residual_falls_as_far_as_was_asked(fast):
+    bowl = Bowl(seed=3)
+    at = bowl.evaluate(torch.ones(2, 3, dtype=torch.float64))
+    curvature, precondition = bowl.curvature(at), bowl.preconditioner(at)
+    step = conjugate_gradients(curvature, precondition, at.gradient, fast)
+    left = at.gradient + curvature.product(step)
+    size = (left * precondition(left)).sum() / (at.gradient * precondition(at.gradient)).sum()
+    assert float(size) <= module.FORCING**2 * 1.001
+    assert float((step * at.gradient).sum()) < 0
+
+
+def test_a_vanished_gradient_gives_no_direction():
+    bowl = Bowl(seed=0)
+    at = bowl.evaluate(bowl.solution)
+    nothing = torch.zeros_like(at.gradient)
+    step = conjugate_gradients(bowl.curvature(at), bowl.preconditioner(at), nothing, torch.float32)
+    assert torch.equal(step, nothing)
+
+
+def test_float32_steering_still_reaches_the_float64_optimum():
+    toy = LogCosh()
+    points = newton_cg(toy, toy.evaluate(toy.far), torch.float32)
+    values = [point.value for point in itertools.islice(points, 30)]
+    assert values[-1] - toy.lowest < 1e-14
+    assert all(b <= a + 1e-15 for a, b in itertools.pairwise(values))

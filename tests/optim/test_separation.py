@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_iris, load_wine
+
+from polylogit.design import design_of
+from polylogit.optim import separation
+from polylogit.optim.separation import is_separable, separates
+
+
+def asked(X, y, intercept=True):
+    design = design_of(np.asarray(X, dtype=float), centred=intercept)
+    return is_separable(design, torch.tensor(np.asarray(y)), int(max(y)) + 1, intercept)
+
+
+def test_known_tables():
+    assert asked(*load_iris(return_X_y=True)) is True  # setosa stands apart
+    assert asked(*load_wine(return_X_y=True)) is True
+    X, _ = load_iris(return_X_y=True)
+    y = np.random.default_rng(0).integers(3, size=150)
+    assert asked(X, y) is False
+
+
+def test_quasi_separation_by_one_shared_value():
+    X = [[0.0], [1.0], [2.0], [2.0], [3.0], [4.0]]
+    assert asked(X, [0, 0, 0, 1, 1, 1]) is True
+    assert asked(X, [0, 0, 1, 0, 1, 1]) is True
+    assert asked(X, [0, 1, 0, 1, 0, 1]) is False
+
+
+def test_without_an_intercept_only_directions_through_the_origin_count():
+    X, y = [[1.0], [2.0], [3.0], [4.0]], [0, 0, 1, 1]
+    assert asked(X, y) is True
+    assert asked(X, y, intercept=False) is False
+
+
+def test_witness():
+    logits = torch.tensor([[1.0, 0.0, -1.0], [0.0, 2.0, 1.0]])
+    assert separates(logits, torch.tensor([0, 1]))
+    assert not separates(logits, torch.tensor([0, 2]))
+    assert not separates(torch.zeros(1, 2), torch.tensor([0]))  # a tie separates nothing
+
+
+def test_a_question_too_large_is_left_open(monkeypatch):
+    monkeypatch.setattr(separation, "LARGEST_PROGRAM", 10)
+    assert asked(*load_iris(return_X_y=True)) is None
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_the_unit_of_a_column_does_not_matter(scale):
+    X, y = load_iris(return_X_y=True)
+    assert asked(X * scale, y) is True

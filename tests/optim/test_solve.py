@@ -1,0 +1,178 @@
+"""How a solve ends: certified, cut short, stalled, uncertified, or refused; never silently."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_iris, load_wine
+
+from polylogit.design import design_of
+from polylogit.errors import OptionError, SolveError, TargetError
+from polylogit.optim import solve as module
+from polylogit.optim.objective import Distributions, Labels
+from polylogit.optim.problem import Status
+from polylogit.optim.solve import Settings, solve
+
+
+def run(X, y, alpha=0.01, *, start=None, progress=None, weights=None, intercept=True, **settings):
+    y = np.asarray(y)
+    k = int(y.max()) + 1
+    weights = torch.ones(len(y), dtype=torch.float64) if weights is None else torch.tensor(weights)
+    return solve(
+        design_of(np.asarray(X, dtype=float), centred=intercept),
+        Labels(torch.from_numpy(y), k),
+        weights,
+        n_classes=k,
+        alpha=alpha,
+        intercept=intercept,
+        settings=Settings(**settings),
+        start=start,
+        progress=progress,
+    )
+
+
+WINE = load_wine(return_X_y=True)
+IRIS = load_iris(return_X_y=True)
+SOLVERS = [name for name in module.SOLVERS if name != "auto"]
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_certified_with_a_diary(solver):
+    seen = []
+    solution = run(*WINE, solver=solver, progress=seen.append)
+    assert solution.status is Status.CERTIFIED
+    assert 0 <= solution.certificate.gap <= 1e-6
+    assert solution.statistics.solver == solver
+    assert tuple(seen) == solution.statistics.history
+    values = [note.objective for note in seen]
+    assert all(b <= a + 1e-15 for a, b in itertools.pairwise(values))
+    passes = [note.passes for note in seen]
+    assert passes == sorted(passes)
+    assert solution.statistics.passes >= passes[-1] >= 1
+    assert solution.statistics.iterations == seen[-1].iteration
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_iteration_limit_is_said_and_bounded(solver):
+    solution = run(*WINE, solver=solver, max_iter=1)
+    assert solution.status is Status.ITERATION_LIMIT
+    assert solution.statistics.iterations == 1
+    assert "raise max_iter" in solution.message
+    assert solution.objective - run(*WINE).objective <= solution.certificate.gap
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_rounding_is_the_end_and_is_said(solver):
+    solution = run(*WINE, solver=solver, tol=1e-18)
+    assert solution.status is Status.STALLED
+    assert solution.certificate.gap < 1e-10
+    assert "Rounding stopped the fit" in solution.message
+
+
+def test_by_hand_gives_the_best_so_far():
+    def stop_at_two(note):
+        if note.iteration == 2:
+            raise KeyboardInterrupt
+
+    solution = run(*WINE, progress=stop_at_two)
+    assert solution.status is Status.INTERRUPTED
+    assert not solution.certified
+    assert solution.objective == solution.statistics.history[-1].objective or (
+        solution.objective < solution.statistics.history[-1].objective
+    )
+
+
+def test_separated_classes_without_a_penalty_are_refused():
+    with pytest.raises(TargetError, match=r"separate the classes perfectly.*set C to a finite"):
+        run(*WINE, alpha=0.0)
+    with pytest.raises(TargetError, match=r"separate the classes in some rows"):
+        run(*IRIS, alpha=0.0)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_overlapping_classes_without_a_penalty_have_an_optimum(solver):
+    y = np.random.default_rng(0).integers(3, size=150)
+    solution = run(IRIS[0], y, alpha=0.0, solver=solver)
+    if solver == "newton":
+        assert solution.certificate.kind == "Newton"
+        assert solution.certified
+    else:
+        assert solution.status is Status.UNCERTIFIED
+        assert math.isinf(solution.certificate.gap)
+    assert solution.objective == pytest.approx(run(IRIS[0], y, alpha=1e-13).objective, abs=1e-9)
+
+
+def test_collinear_columns_without_a_penalty_are_not_certified():
+    y = np.random.default_rng(0).integers(3, size=150)
+    solution = run(np.c_[IRIS[0], IRIS[0][:, 0]], y, alpha=0.0)
+    assert solution.status is Status.UNCERTIFIED
+    assert "nothing penalises" in solution.message
+    assert solution.objective == pytest.approx(run(IRIS[0], y, alpha=0.0).objective, abs=1e-12)
+
+
+def test_smoothed_labels_have_an_optimum_even_where_separated():
+    X, y = WINE
+    soft = np.eye(3)[y] * 0.9 + 0.1 / 3
+    solution = solve(
+        design_of(X), Distributions(torch.from_numpy(soft)), torch.ones(178, dtype=torch.float64),
+        n_classes=3, alpha=0.0,
+    )  # fmt: skip
+    assert solution.certified
+
+
+def test_a_class_without_weight_is_refused():
+    weights = np.where(WINE[1] == 1, 0.0, 1.0)
+    with pytest.raises(TargetError, match="class 1 has no weight in any row"):
+        run(*WINE, weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"tol": 0.0}, "tol must be a positive number"),
+        ({"tol": -1.0}, "tol must be a positive number"),
+        ({"tol": math.nan}, "tol must be a positive number"),
+        ({"tol": "1"}, "tol must be a positive number of nats per row, not '1'"),
+        ({"max_iter": 0}, "max_iter must be a whole number >= 1, not 0"),
+        ({"max_iter": 2.5}, "max_iter must be a whole number >= 1, not 2.5"),
+        ({"max_iter": True}, "max_iter must be a whole number >= 1, not True"),
+        ({"solver": "newtn"}, "did you mean 'newton'"),
+        ({"n_threads": 0}, "n_threads must be a whole number >= 1, not 0"),
+    ],
+)
+def test_options_are_checked(option, message):
+    with pytest.raises(OptionError, match=message.replace("(", r"\(")):
+        Settings(**option)
+
+
+def test_a_warm_start_sets_out_from_the_given_model():
+    first = run(*WINE)
+    again = run(*WINE, start=(first.weight, first.bias))
+    assert again.statistics.iterations <= 1
+    assert again.objective == pytest.approx(first.objective, abs=1e-12)
+
+
+def test_the_number_of_threads_is_restored():
+    before = torch.get_num_threads()
+    run(*WINE, n_threads=2)
+    assert torch.get_num_threads() == before
+
+
+def test_large_problems_take_conjugate_gradients():
+    design = design_of(np.random.default_rng(0).normal(size=(50, 800)))
+    assert module._chosen_solver("auto", design, 3) == "newton-cg"
+    assert module._chosen_solver("auto", design_of(WINE[0]), 3) == "newton"
+
+
+def test_an_objective_that_is_not_finite_is_an_error(monkeypatch):
+    evaluate = module.SoftmaxObjective.evaluate
+
+    def broken(self, point):
+        at = evaluate(self, point)
+        return type(at)(at.point, math.nan, at.gradient, at.state)
+
+    monkeypatch.setattr(module.SoftmaxObjective, "evaluate", broken)
+    with pytest.raises(SolveError, match="objective became nan"):
+        run(*WINE)

@@ -1,0 +1,114 @@
+"""Small problems with every feature, and the same by autograd: the tests' other witness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from polylogit.design import design_of
+from polylogit.optim.objective import Distributions, Labels, SoftmaxObjective, contrast_basis
+from polylogit.optim.penalty import Ridge
+
+KINDS = ("labels", "smoothed", "distributions")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """X (N, D), targets T (N, K) as rows of the simplex, row weights s and the penalty."""
+
+    X: np.ndarray
+    T: np.ndarray
+    s: np.ndarray
+    alpha: float
+    objective: SoftmaxObjective
+
+
+def problem(
+    kind="labels",
+    *,
+    n=60,
+    d=4,
+    k=3,
+    seed=0,
+    alpha=0.05,
+    intercept=True,
+    contrasts=False,
+    sparse=False,
+    dtype=np.float64,
+):
+    rng = np.random.default_rng(seed)
+    X = (rng.normal(size=(n, d)) * 10.0 ** np.arange(d) + 3).astype(dtype)
+    if sparse:
+        X = np.where(rng.uniform(size=(n, d)) < 0.4, X, 0).astype(dtype)
+    codes = np.r_[np.arange(k), rng.integers(k, size=n - k)]
+    s = rng.uniform(0.2, 2.0, size=n)
+    T = np.eye(k)[codes]
+    targets = Labels(torch.from_numpy(codes), k)
+    if kind == "smoothed":
+        T, targets = 0.8 * T + 0.2 / k, Labels(torch.from_numpy(codes), k, 0.2)
+    if kind == "distributions":
+        T = rng.dirichlet(np.ones(k), size=n)
+        targets = Distributions(torch.from_numpy(T))
+    design = design_of(scipy.sparse.csr_array(X) if sparse else X, centred=intercept)
+    objective = SoftmaxObjective(
+        design,
+        targets,
+        torch.from_numpy(s / s.sum()),
+        Ridge(alpha / design.scale.square()),
+        k,
+        intercept,
+        contrast_basis(k) if contrasts else None,
+        fast=torch.float64,
+    )
+    return Problem(X, T, s, alpha, objective)
+
+
+def value(p: Problem, point: Tensor) -> Tensor:
+    """F on the user's own X and W, in torch operations that autograd can follow."""
+    objective = p.objective
+    full = objective.expand(point)
+    weight = full[:, :-1] if objective.intercept else full
+    bias = full[:, -1] if objective.intercept else torch.zeros(len(full), dtype=torch.float64)
+    W = weight / objective.design.scale
+    Z = torch.from_numpy(p.X).double() @ W.T + bias - W @ objective.design.centre
+    s, T = torch.from_numpy(p.s), torch.from_numpy(p.T)
+    losses = torch.logsumexp(Z, 1) - (T * Z).sum(1)
+    return (s * losses).sum() / s.sum() + p.alpha / 2 * W.square().sum()
+
+
+def random_point(p: Problem, seed=1, size=0.5):
+    generator = torch.Generator().manual_seed(seed)
+    start = p.objective.start()
+    move = torch.randn(start.shape, generator=generator, dtype=torch.float64) * size
+    if p.objective.basis is None:
+        move -= move.mean(0)
+    return start + move
+
+
+def optimum(p: Problem) -> float:
+    """F* by plain Newton steps on the autograd Hessian, until nothing moves."""
+    objective = p.objective
+    if objective.basis is None:
+        p = replace(p, objective=replace(objective, basis=contrast_basis(objective.n_classes)))
+    start = p.objective.start()
+
+    def f(flat):
+        return value(p, flat.reshape(start.shape))
+
+    flat = start.reshape(-1)
+    best = float(f(flat))
+    for _ in range(100):
+        gradient = torch.autograd.functional.jacobian(f, flat)
+        step = torch.linalg.solve(torch.autograd.functional.hessian(f, flat), gradient)
+        t = 1.0
+        while t > 1e-8 and float(f(flat - t * step)) > best:
+            t /= 2
+        if t <= 1e-8:
+            break
+        flat = flat - t * step
+        best = float(f(flat))
+    return best

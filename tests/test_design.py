@@ -1,0 +1,127 @@
+"""Every block of every design is the standardised matrix, to the last digits."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+
+from polylogit import design as module
+from polylogit.design import DenseDesign, SparseDesign, design_of
+from polylogit.errors import DataError
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(50, 6)) * [1, 1e-12, 1e12, 1, 5, 1] + [0, 0, 0, 7.0, -3, 2]
+X[:, 3] = 4.25  # constant
+X[RNG.uniform(size=X.shape) < 0.5] *= 0  # sparse
+X[:, 3] = 4.25
+
+
+def standardised(X, centred=True):
+    X = X.astype(np.float64)
+    centre = X.mean(0) if centred else np.zeros(X.shape[1])
+    scale = np.sqrt(np.square(X - centre).mean(0))
+    constant = np.ptp(X, 0) == 0 if centred else np.zeros(X.shape[1], bool)
+    Z = (X - centre) / np.where(constant, 1, scale)
+    Z[:, constant] = 0
+    return Z
+
+
+def variants():
+    yield "dense", X
+    yield "float32", X.astype(np.float32)
+    yield "fortran", np.asfortranarray(X)
+    frozen = X.copy()
+    frozen.flags.writeable = False
+    yield "read-only", frozen
+    yield "reversed", X[::-1][::-1]
+    yield "big-endian", X.astype(">f8")
+    yield "csr", scipy.sparse.csr_array(X)
+    yield "csr float32", scipy.sparse.csr_array(X.astype(np.float32))
+
+
+@pytest.fixture(params=list(variants()), ids=lambda pair: pair[0])
+def features(request):
+    return request.param[1]
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("rows", [7, 256])
+def test_blocks_are_the_standardised_rows(features, centred, rows, monkeypatch):
+    monkeypatch.setattr(module, "SMALLEST_BLOCK", rows)
+    monkeypatch.setattr(module, "BLOCK_BYTES", 1)
+    design = design_of(features, centred=centred)
+    dense = features.toarray() if scipy.sparse.issparse(features) else features
+    Z = torch.from_numpy(standardised(dense, centred))
+    V = torch.from_numpy(RNG.normal(size=(3, 6)))
+    R = torch.from_numpy(RNG.normal(size=(50, 3)))
+    w = torch.from_numpy(RNG.uniform(size=50))
+    close = {"rtol": 1e-9, "atol": 1e-9}
+    blocks = list(design.blocks(torch.float64))
+    assert len(blocks) == -(-50 // rows)
+    torch.testing.assert_close(torch.cat([b.dense() for b in blocks]), Z, **close)
+    torch.testing.assert_close(torch.cat([b.matmul(V) for b in blocks]), Z @ V.T, **close)
+    sums = {
+        "rmatmul": (sum(b.rmatmul(R[b.rows]) for b in blocks), R.T @ Z),
+        "gram": (sum(b.gram(w[b.rows]) for b in blocks), Z.T @ (w[:, None] * Z)),
+        "diagonal": (sum(b.gram_diagonal(w[b.rows]) for b in blocks), w @ Z.square()),
+    }
+    for ours, truth in sums.values():
+        torch.testing.assert_close(ours, truth, **close)
+    some = torch.tensor([3, 1, 40])
+    torch.testing.assert_close(design.sample(some, torch.float64).dense(), Z[some], **close)
+
+
+def test_products_in_float32_stay_close(features):
+    design = design_of(features)
+    V = torch.from_numpy(RNG.normal(size=(3, 6)))
+    for block in design.blocks(torch.float32):
+        fast = block.matmul(V.float())
+        assert fast.dtype == torch.float32
+        Z = torch.cat([b.dense() for b in design.blocks(torch.float64)])
+        torch.testing.assert_close(fast.double(), Z @ V.T, rtol=1e-4, atol=1e-4)
+
+
+def test_an_offset_of_1e9_loses_no_digit():
+    column = RNG.integers(0, 1000, size=200).astype(np.float64)
+    plain = next(iter(design_of(column[:, None]).blocks(torch.float64))).dense()
+    far = next(iter(design_of(column[:, None] + 1e9).blocks(torch.float64))).dense()
+    # a centre near 1e9 is rounded to 1e-7: a common shift of the column, which the bias absorbs
+    shift = (far - plain).mean()
+    assert abs(shift) < 1e-9
+    torch.testing.assert_close(far - shift, plain, rtol=0, atol=1e-12)
+
+
+def test_constant_columns_are_exact_zeros():
+    constant = np.c_[np.full(30, 0.1), np.arange(30.0), np.full(30, 1e9 + 0.1)]
+    Z = next(iter(design_of(constant).blocks(torch.float64))).dense()
+    assert bool((Z[:, [0, 2]] == 0).all())
+
+
+@pytest.mark.parametrize("size", [1e160, 1e-200])
+@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_array])
+def test_columns_whose_squares_leave_float64_are_refused_by_name(size, kind):
+    features = kind(np.c_[np.arange(5.0), np.arange(5.0) * size])
+    with pytest.raises(DataError, match=r"column 1 \(width\) .* another unit"):
+        design_of(features, names=["height", "width"])
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_the_way_to_the_users_scale_and_back(features, centred):
+    design = design_of(features, centred=centred)
+    V = torch.from_numpy(RNG.normal(size=(3, 6)))
+    b = torch.from_numpy(RNG.normal(size=3))
+    W, a = design.to_user(V, b)
+    back = design.from_user(W, a)
+    torch.testing.assert_close(back[0], V, rtol=1e-12, atol=0)
+    torch.testing.assert_close(back[1], b, rtol=1e-9, atol=1e-9)
+    dense = (
+        features.toarray() if scipy.sparse.issparse(features) else np.array(features, dtype=float)
+    )
+    ours = torch.cat([block.matmul(V) for block in design.blocks(torch.float64)]) + b
+    theirs = torch.from_numpy(dense.astype(np.float64)) @ W.T + a
+    torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+def test_the_kind_of_design_follows_the_kind_of_features():
+    assert isinstance(design_of(X), DenseDesign)
+    assert isinstance(design_of(scipy.sparse.csr_array(X)), SparseDesign)

@@ -1,0 +1,103 @@
+"""Two convex problems that know nothing of classes: what a solver may be handed in a test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from polylogit.optim.preconditioner import DiagonalPreconditioner
+from polylogit.optim.problem import Evaluation
+
+
+class Toy:
+    """A `Problem` from `value`, `gradient` and `hessian` of a flat point."""
+
+    shape: tuple[int, ...]
+
+    def evaluate(self, point):
+        flat = point.reshape(-1)
+        return Evaluation(point, float(self.value(flat)), self.gradient(flat).reshape(point.shape))
+
+    def line(self, at, direction):
+        return ToyLine(self, at, direction)
+
+    def curvature(self, at):
+        return ToyCurvature(self.hessian(at.point.reshape(-1)))
+
+    def preconditioner(self, at):
+        diagonal = self.hessian(at.point.reshape(-1)).diagonal().reshape(at.point.shape)
+        return DiagonalPreconditioner(diagonal)
+
+
+@dataclass(frozen=True)
+class ToyLine:
+    toy: Toy
+    at: Evaluation
+    direction: torch.Tensor
+
+    def derivatives(self, t):
+        there = self.evaluate(t)
+        flat = self.direction.reshape(-1)
+        bend = flat @ self.toy.hessian(there.point.reshape(-1)) @ flat
+        return float((there.gradient * self.direction).sum()), float(bend)
+
+    def evaluate(self, t):
+        return self.toy.evaluate(self.at.point + t * self.direction)
+
+
+@dataclass(frozen=True)
+class ToyCurvature:
+    hessian: torch.Tensor
+
+    def product(self, direction):
+        flat = self.hessian.to(direction.dtype) @ direction.reshape(-1)
+        return flat.reshape(direction.shape)
+
+    def matrix(self):
+        return self.hessian
+
+
+class Bowl(Toy):
+    """1/2 (x - x*)' A (x - x*), badly conditioned."""
+
+    def __init__(self, seed):
+        generator = torch.Generator().manual_seed(seed)
+        B = torch.randn(6, 6, dtype=torch.float64, generator=generator)
+        scale = 10.0 ** torch.linspace(-1, 1, 6, dtype=torch.float64)
+        self.A = (B @ B.T + torch.eye(6, dtype=torch.float64)) * torch.outer(scale, scale)
+        self.solution = torch.randn(2, 3, dtype=torch.float64, generator=generator)
+
+    def value(self, x):
+        return 0.5 * self.gradient(x) @ (x - self.solution.reshape(-1))
+
+    def gradient(self, x):
+        return self.A @ (x - self.solution.reshape(-1))
+
+    def hessian(self, x):  # noqa: ARG002
+        return self.A
+
+
+class LogCosh(Toy):
+    """sum_i log cosh((B x)_i - c_i) + |x|^2 / 200: straight far out, where Newton overshoots."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(4)
+        self.B = torch.randn(9, 4, dtype=torch.float64, generator=generator)
+        self.c = torch.randn(9, dtype=torch.float64, generator=generator)
+        self.far = torch.full((4,), 30.0, dtype=torch.float64)
+        x = torch.zeros(4, dtype=torch.float64)
+        for _ in range(200):
+            x = x - 0.5 * torch.linalg.solve(self.hessian(x), self.gradient(x))
+        self.lowest = float(self.value(x))
+
+    def value(self, x):
+        u = (self.B @ x - self.c).abs()
+        return (u + torch.log1p(torch.exp(-2 * u)) - 0.6931471805599453).sum() + x @ x / 200
+
+    def gradient(self, x):
+        return self.B.T @ torch.tanh(self.B @ x - self.c) + x / 100
+
+    def hessian(self, x):
+        bend = 1 - torch.tanh(self.B @ x - self.c).square()
+        return self.B.T @ (bend[:, None] * self.B) + torch.eye(4, dtype=torch.float64) / 100
