@@ -49,6 +49,7 @@ def features(request):
 def test_blocks_are_the_standardised_rows(features, centred, rows, monkeypatch):
     monkeypatch.setattr(module, "SMALLEST_BLOCK", rows)
     monkeypatch.setattr(module, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(module, "SPARSE_BLOCK", 1)
     design = design_of(features, centred=centred)
     dense = features.toarray() if scipy.sparse.issparse(features) else features
     Z = torch.from_numpy(standardised(dense, centred))
@@ -63,12 +64,13 @@ def test_blocks_are_the_standardised_rows(features, centred, rows, monkeypatch):
     sums = {
         "rmatmul": (sum(b.rmatmul(R[b.rows]) for b in blocks), R.T @ Z),
         "gram": (sum(b.gram(w[b.rows]) for b in blocks), Z.T @ (w[:, None] * Z)),
-        "diagonal": (sum(b.gram_diagonal(w[b.rows]) for b in blocks), w @ Z.square()),
+        "diagonal": (
+            sum(b.gram_diagonal(R[b.rows].square()) for b in blocks),
+            R.square().T @ Z.square(),
+        ),
     }
     for ours, truth in sums.values():
         torch.testing.assert_close(ours, truth, **close)
-    some = torch.tensor([3, 1, 40])
-    torch.testing.assert_close(design.sample(some, torch.float64).dense(), Z[some], **close)
 
 
 def test_products_in_float32_stay_close(features):
@@ -125,3 +127,23 @@ def test_the_way_to_the_users_scale_and_back(features, centred):
 def test_the_kind_of_design_follows_the_kind_of_features():
     assert isinstance(design_of(X), DenseDesign)
     assert isinstance(design_of(scipy.sparse.csr_array(X)), SparseDesign)
+
+
+def test_sparse_products_on_two_threads_are_those_on_one(monkeypatch):
+    matrix = scipy.sparse.random_array((200, 90), density=0.1, rng=RNG, format="csr")
+    dense = torch.from_numpy(RNG.normal(size=(90, 4)))
+    monkeypatch.setattr(module, "SPARSE_WORK", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    product = module._product(matrix, dense)
+    torch.testing.assert_close(product, torch.from_numpy(matrix @ dense.numpy()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("limit", [0, 2**28])
+def test_products_of_columns(limit, monkeypatch):
+    monkeypatch.setattr(module, "PRODUCTS_BYTES", limit)
+    design = design_of(RNG.normal(size=(30, 4)))
+    (block,) = design.blocks(torch.float64)
+    rows = torch.cat([block.dense(), torch.ones(30, 1, dtype=torch.float64)], 1)
+    upper = torch.triu_indices(5, 5)
+    expected = (rows[:, :, None] * rows[:, None, :])[:, upper[0], upper[1]]
+    torch.testing.assert_close(block.products(True), expected, rtol=0, atol=0)

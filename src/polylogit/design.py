@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,9 @@ from torch import Tensor
 from polylogit.errors import DataError
 
 BLOCK_BYTES = 4 * 2**20  # of one standardised block: the second product finds it in cache
+PRODUCTS_BYTES = 2**28  # of products of columns that are kept for a written-out Hessian
+SPARSE_BLOCK = 2**28  # stored entries of a sparse block: one block, most often
+SPARSE_WORK = 2**21  # multiply-adds of a sparse product that are worth a thread
 SMALLEST_BLOCK = 256  # rows
 SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
 
@@ -34,7 +38,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
 class Block(ABC):
     """B consecutive rows of Z: the only thing that a loop over the data can hold."""
 
-    rows: slice  # which rows of the design these are; for a sample, 0 to B
+    rows: slice  # which rows of the design these are
 
     @abstractmethod
     def matmul(self, weight: Tensor) -> Tensor:
@@ -50,11 +54,15 @@ class Block(ABC):
 
     @abstractmethod
     def gram_diagonal(self, weights: Tensor) -> Tensor:
-        """The diagonal of `gram` (D,), for designs too wide for a D x D matrix."""
+        """Diagonals of Z_b' diag(w_k) Z_b (K, D) for w (B, K): where D x D is too much."""
 
     @abstractmethod
     def dense(self) -> Tensor:
         """Z_b itself (B, D)."""
+
+    def products(self, bordered: bool) -> Tensor:
+        """z_id z_ie for d <= e (B, n (n + 1)/2); `bordered` appends a column of ones first."""
+        return _products(self.dense(), bordered)
 
 
 class Design(ABC):
@@ -74,10 +82,6 @@ class Design(ABC):
     @abstractmethod
     def block(self, rows: slice, dtype: torch.dtype) -> Block:
         """The standardised block of these rows, for products in `dtype`."""
-
-    @abstractmethod
-    def sample(self, rows: Tensor, dtype: torch.dtype) -> Block:
-        """A block of these rows (B,), wherever they lie."""
 
     @abstractmethod
     def block_rows(self, dtype: torch.dtype) -> int:
@@ -114,6 +118,25 @@ def design_of(
     return SparseDesign.over(features, centred, names)
 
 
+def column_pairs(left: Tensor, right: Tensor, distance: int) -> Tensor:
+    """left_ik right_il for k + distance <= l (B, .), in the order of `torch.triu_indices`."""
+    width = right.shape[1]
+    starts = [0]
+    for k in range(width):
+        starts.append(starts[-1] + max(0, width - k - distance))
+    out = right.new_empty(len(right), starts[-1])
+    for k in range(width - distance):
+        here = out[:, starts[k] : starts[k + 1]]
+        torch.mul(left[:, k, None], right[:, k + distance :], out=here)
+    return out
+
+
+def _products(rows: Tensor, bordered: bool) -> Tensor:
+    if bordered:
+        rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
+    return column_pairs(rows, rows, 0)
+
+
 # --------------------------------------------------------------------------------------- dense
 
 
@@ -123,6 +146,7 @@ class DenseBlock(Block):
 
     features: Tensor  # (B, D)
     rows: slice
+    whole: DenseDesign
 
     def matmul(self, weight: Tensor) -> Tensor:
         return self.features @ weight.T
@@ -134,10 +158,14 @@ class DenseBlock(Block):
         return self.features.T @ (self.features * weights[:, None])
 
     def gram_diagonal(self, weights: Tensor) -> Tensor:
-        return weights @ self.features.square()
+        return weights.T @ self.features.square()
 
     def dense(self) -> Tensor:
         return self.features
+
+    def products(self, bordered: bool) -> Tensor:
+        kept = self.whole.products(self.features.dtype, bordered)
+        return super().products(bordered) if kept is None else kept[self.rows]
 
 
 class DenseDesign(Design):
@@ -147,6 +175,7 @@ class DenseDesign(Design):
         super().__init__(len(source), centre, scale)
         self._source = source
         self._copies: dict[torch.dtype, Tensor] = {}
+        self._products: dict[tuple[torch.dtype, bool], Tensor] = {}
 
     @classmethod
     def over(cls, features: np.ndarray, centred: bool, names: Sequence[str] | None) -> DenseDesign:
@@ -168,10 +197,17 @@ class DenseDesign(Design):
         return _rows_of(self.n_features, dtype)
 
     def block(self, rows: slice, dtype: torch.dtype) -> DenseBlock:
-        return DenseBlock(self._standardised(dtype)[rows], rows)
+        return DenseBlock(self._standardised(dtype)[rows], rows, self)
 
-    def sample(self, rows: Tensor, dtype: torch.dtype) -> DenseBlock:
-        return DenseBlock(self._standardised(dtype)[rows], slice(0, len(rows)))
+    def products(self, dtype: torch.dtype, bordered: bool) -> Tensor | None:
+        """`Block.products` of all rows, made once; None where that would take too much memory."""
+        columns = self.n_features + bordered
+        if self.n_rows * columns * (columns + 1) // 2 * dtype.itemsize > PRODUCTS_BYTES:
+            return None
+        key = dtype, bordered
+        if key not in self._products:
+            self._products[key] = _products(self._standardised(dtype), bordered)
+        return self._products[key]
 
     def _standardised(self, dtype: torch.dtype) -> Tensor:
         if dtype not in self._copies:
@@ -226,27 +262,29 @@ class SparseBlock(Block):
     """CSR rows, scaled; the centre is taken off by a rank-one term so that zeros stay zeros."""
 
     features: scipy.sparse.csr_array  # (B, D), X_b diag(1/s)
+    columns: scipy.sparse.csr_array  # (D, B), the same turned round: two quick products, no scatter
     rows: slice
     shift: Tensor  # (D,), c/s
 
     def matmul(self, weight: Tensor) -> Tensor:
-        product = self.features @ np.ascontiguousarray(weight.T.numpy())
-        return torch.from_numpy(product) - weight @ self.shift.to(weight.dtype)
+        product = _product(self.features, weight.T.contiguous())
+        return product.sub_(weight @ self._shift(weight))
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        product = torch.from_numpy(self.features.T @ residual.contiguous().numpy()).T
-        return product - residual.sum(0)[:, None] * self.shift.to(residual.dtype)
+        product = _product(self.columns, residual.contiguous()).T
+        return product.sub_(torch.outer(residual.sum(0), self._shift(residual)))
 
     def gram(self, weights: Tensor) -> Tensor:
         weighted = self.features.multiply(weights.numpy()[:, None]).tocsr()
-        raw = torch.from_numpy((self.features.T @ weighted).toarray())
-        cross = torch.from_numpy(self.features.T @ weights.numpy())[:, None] * self._shift(weights)
+        raw = torch.from_numpy((self.columns @ weighted).toarray())
+        cross = torch.from_numpy(self.columns @ weights.numpy())[:, None] * self._shift(weights)
         return raw - cross - cross.T + weights.sum() * torch.outer(*[self._shift(weights)] * 2)
 
     def gram_diagonal(self, weights: Tensor) -> Tensor:
-        squares = torch.from_numpy(self.features.power(2).T @ weights.numpy())
-        cross = torch.from_numpy(self.features.T @ weights.numpy()) * self._shift(weights)
-        return squares - 2 * cross + weights.sum() * self._shift(weights).square()
+        shift = self._shift(weights)
+        squares = _product(self.columns.power(2), weights).T
+        cross = _product(self.columns, weights).T * shift
+        return squares - 2 * cross + weights.sum(0)[:, None] * shift.square()
 
     def dense(self) -> Tensor:
         return torch.from_numpy(self.features.toarray()) - self.shift.to(self._dtype)
@@ -259,6 +297,22 @@ class SparseBlock(Block):
         return torch.float64 if self.features.dtype == np.float64 else torch.float32
 
 
+def _product(matrix: scipy.sparse.csr_array, dense: Tensor) -> Tensor:
+    """S R for a CSR matrix S (m, n) and R (n, K), on as many threads as torch may use.
+
+    scipy's product holds no lock, so parts of the rows run side by side.
+    """
+    count = min(torch.get_num_threads(), max(1, matrix.nnz * dense.shape[1] // SPARSE_WORK))
+    if count == 1:
+        return torch.from_numpy(matrix @ dense.numpy())
+    ends = np.searchsorted(matrix.indptr, np.linspace(0, matrix.nnz, count + 1)[1:-1])
+    parts = np.split(np.arange(matrix.shape[0]), ends)
+    slices = [slice(part[0], part[-1] + 1) for part in parts if len(part)]
+    with ThreadPoolExecutor(count) as pool:
+        products = pool.map(lambda rows: matrix[rows] @ dense.numpy(), slices)
+    return torch.from_numpy(np.concatenate(list(products)))
+
+
 class SparseDesign(Design):
     """Rows in a CSR matrix."""
 
@@ -266,6 +320,7 @@ class SparseDesign(Design):
         super().__init__(source.shape[0], centre, scale)
         self._source = source
         self._copies: dict[torch.dtype, scipy.sparse.csr_array] = {}
+        self._turned: dict[torch.dtype, scipy.sparse.csr_array] = {}
 
     @classmethod
     def over(
@@ -288,18 +343,17 @@ class SparseDesign(Design):
         checked = _checked(torch.from_numpy(scale), names)
         return cls(features, torch.from_numpy(mean * unit), checked)
 
-    def block_rows(self, dtype: torch.dtype) -> int:
-        per_row = max(1, int(self._source.nnz) // self.n_rows) * (dtype.itemsize + 4)
-        return max(SMALLEST_BLOCK, BLOCK_BYTES // per_row)
+    def block_rows(self, dtype: torch.dtype) -> int:  # noqa: ARG002
+        return max(SMALLEST_BLOCK, SPARSE_BLOCK // max(1, int(self._source.nnz) // self.n_rows))
 
     def block(self, rows: slice, dtype: torch.dtype) -> SparseBlock:
-        scaled = self._scaled(dtype)
-        whole = rows.start == 0 and rows.stop >= self.n_rows
-        return SparseBlock(scaled if whole else scaled[rows], rows, self.centre / self.scale)
-
-    def sample(self, rows: Tensor, dtype: torch.dtype) -> SparseBlock:
-        chosen = self._scaled(dtype)[rows.numpy()]
-        return SparseBlock(chosen, slice(0, len(rows)), self.centre / self.scale)
+        scaled, shift = self._scaled(dtype), self.centre / self.scale
+        if rows.start == 0 and rows.stop >= self.n_rows:
+            if dtype not in self._turned:
+                self._turned[dtype] = scaled.T.tocsr()
+            return SparseBlock(scaled, self._turned[dtype], rows, shift)
+        part = scaled[rows]
+        return SparseBlock(part, part.T.tocsr(), rows, shift)
 
     def _scaled(self, dtype: torch.dtype) -> scipy.sparse.csr_array:
         if dtype not in self._copies:

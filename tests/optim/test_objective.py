@@ -27,6 +27,7 @@ def p(request):
 def blocks(request, monkeypatch):
     if request.param == "many blocks":
         monkeypatch.setattr(design_module, "BLOCK_BYTES", 1)
+        monkeypatch.setattr(design_module, "SPARSE_BLOCK", 1)
         monkeypatch.setattr(design_module, "SMALLEST_BLOCK", 7)
         monkeypatch.setattr(objective_module, "CHUNK_ELEMENTS", 10)
         monkeypatch.setattr(objective_module, "PRODUCT_BYTES", 1)
@@ -138,12 +139,21 @@ def test_the_preconditioner_is_the_inverse_of_the_mean_curvature(sparse):
     )
 
 
-def test_wide_designs_are_preconditioned_by_their_diagonal(monkeypatch):
-    p = problem()
-    at = p.objective.evaluate(p.objective.start())
-    full = p.objective.preconditioner(at).gram.diagonal()
+@pytest.mark.parametrize("contrasts", [True, False])
+@pytest.mark.parametrize("sparse", [True, False])
+def test_wide_designs_are_preconditioned_by_their_diagonal(monkeypatch, contrasts, sparse):
+    p = problem(contrasts=contrasts, sparse=sparse)
+    at = p.objective.evaluate(random_point(p))
+    full = p.objective.curvature(at).matrix().diagonal().reshape(at.point.shape)
     monkeypatch.setattr(objective_module, "WIDEST_GRAM", 1)
-    torch.testing.assert_close(p.objective.preconditioner(at).diagonal, full, rtol=1e-12, atol=0)
+    diagonal = p.objective.preconditioner(at).diagonal
+    if contrasts:  # the diagonal in the coordinates of the classes, carried over
+        basis = p.objective.basis
+        everything = replace(p.objective, basis=None)
+        full = everything.curvature(at).matrix().diagonal().reshape(3, -1)
+        ridge = p.objective.ridge_columns()
+        full = basis.square().T @ (full - ridge) + ridge
+    torch.testing.assert_close(diagonal, full, rtol=1e-12, atol=0)
 
 
 def test_an_evaluation_of_another_problem_is_refused():

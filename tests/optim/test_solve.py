@@ -160,10 +160,59 @@ def test_the_number_of_threads_is_restored():
     assert torch.get_num_threads() == before
 
 
-def test_large_problems_take_conjugate_gradients():
-    design = design_of(np.random.default_rng(0).normal(size=(50, 800)))
-    assert module._chosen_solver("auto", design, 3) == "newton-cg"
-    assert module._chosen_solver("auto", design_of(WINE[0]), 3) == "newton"
+def names(stages):
+    return [(stage.name, stage.dtype) for stage in stages]
+
+
+def test_the_solvers_follow_the_size():
+    wide = design_of(np.random.default_rng(0).normal(size=(50, 2000)))
+    small = design_of(WINE[0])
+    double, single = torch.float64, torch.float32
+    assert names(module._stages("auto", small, 3, 0.1)) == [("newton", double)]
+    assert names(module._stages("auto", wide, 3, 0.1)) == [("lbfgs", double), ("newton-cg", double)]
+    assert names(module._stages("auto", wide, 3, 0.0)) == [("newton-cg", double)]
+    assert names(module._stages("lbfgs", small, 3, 0.1)) == [("lbfgs", double)]
+    assert names(module._stages("auto", wide, 100, 0.1))[0] == ("lbfgs", single)
+
+
+def hard():
+    """Nearly separable, with columns that only single rows use: L-BFGS crawls."""
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.normal(size=(60, 20)), np.eye(60)[:, :40] * 300]
+    return X, rng.integers(4, size=60)
+
+
+def test_newton_takes_over_where_lbfgs_is_slow(monkeypatch):
+    monkeypatch.setattr(module, "_quickest", lambda *_: "mixed")
+    monkeypatch.setattr(module, "SLOW", 5)
+    solution = run(*hard(), alpha=1e-6)
+    assert solution.certified
+    assert solution.statistics.solver == "lbfgs + newton-cg"
+    assert solution.objective == pytest.approx(
+        run(*hard(), alpha=1e-6, solver="newton").objective, abs=1e-6
+    )
+
+
+def test_float32_comes_close_and_float64_proves(monkeypatch):
+    monkeypatch.setattr(module, "FAST_WORK", 0)
+    solution = run(*WINE, solver="lbfgs")
+    assert solution.certified
+    assert (
+        0 <= solution.objective - run(*WINE, solver="newton").objective <= solution.certificate.gap
+    )
+
+
+def test_interrupted_in_float32_the_certificate_is_still_float64(monkeypatch):
+    monkeypatch.setattr(module, "FAST_WORK", 0)
+
+    def stop_at_three(note):
+        if note.iteration == 3:
+            raise KeyboardInterrupt
+
+    solution = run(*WINE, solver="lbfgs", progress=stop_at_three)
+    assert solution.status is Status.INTERRUPTED
+    assert solution.weight.dtype == torch.float64
+    assert solution.objective - run(*WINE).objective <= solution.certificate.gap
 
 
 def test_an_objective_that_is_not_finite_is_an_error(monkeypatch):

@@ -1,11 +1,13 @@
-"""Newton's method with H d = -g solved by preconditioned conjugate gradients, for large problems.
+"""Newton's method with H d = -g solved by preconditioned conjugate gradients, for hard problems.
 
 1. The direction is good enough when the preconditioned residual has fallen to `FORCING` of its
    start (Dembo, Eisenstat & Steihaug, SIAM J. Numer. Anal. 19 (1982): an inexact Newton step).
-2. Hessian products run in the precision of the curvature, often float32: they only steer. Values
-   and gradients stay float64, so the optimum does too.
+2. Hessian products run in the precision of the curvature, often float32: they only steer.
 3. The step goes to the lowest point along the direction.
-4. The preconditioner is renewed after the steps in `RENEW`, when the probabilities have moved.
+4. Where the step had to be short, the quadratic model was wrong: rows that are badly mispredicted
+   have a large gradient and no curvature. Then the model is damped by mu M, with M the curvature
+   of the preconditioner (Levenberg, Quart. Appl. Math. 2 (1944)); mu fades as steps succeed.
+5. The preconditioner is renewed with every step, for the probabilities have moved.
 """
 
 from __future__ import annotations
@@ -20,30 +22,44 @@ from polylogit.optim.problem import Curvature, Evaluation, Preconditioner, Probl
 
 FORCING = 0.1
 MOST_PRODUCTS = 200
-RENEW = frozenset({0, 2, 4, 7, 12, 20})
+SHORT, LONG = 0.2, 0.7  # steps that are much too long, and about right, as the model has them
+FIRST_DAMPING, LEAST_DAMPING = 1e-3, 1e-5
 
 
 def newton_cg(problem: Problem, at: Evaluation, fast: torch.dtype = torch.float32) -> Solver:
     """Ever better points after `at`; ends where no direction leads down any more."""
-    step = 0
-    precondition = problem.preconditioner(at)
+    damping = 0.0
     while True:
-        if step in RENEW and step:
-            precondition = problem.preconditioner(at)
-        direction = conjugate_gradients(problem.curvature(at), precondition, at.gradient, fast)
+        precondition = problem.preconditioner(at)
+        direction = conjugate_gradients(
+            problem.curvature(at), precondition, at.gradient, fast, damping
+        )
         slope = float((at.gradient * direction).sum())
         if not slope < 0:
             return
         line = problem.line(at, direction)
-        at = line.evaluate(lowest(line, slope))
-        step += 1
+        t = lowest(line, slope)
+        at, damping = line.evaluate(t), _damping(damping, t)
         yield at
 
 
+def _damping(last: float, t: float) -> float:
+    """More after a step that had to be cut to t < SHORT, less after one of about full length."""
+    if t < SHORT:
+        return max(10 * last, FIRST_DAMPING)
+    if t > LONG:
+        return 0.2 * last if last > LEAST_DAMPING else 0.0
+    return last
+
+
 def conjugate_gradients(
-    curvature: Curvature, precondition: Preconditioner, gradient: Tensor, fast: torch.dtype
+    curvature: Curvature,
+    precondition: Preconditioner,
+    gradient: Tensor,
+    fast: torch.dtype,
+    damping: float = 0.0,
 ) -> Tensor:
-    """A float64 d with H d close to -g; the recurrences run in `fast`, on g of length 1."""
+    """A float64 d with (H + damping M) d close to -g; recurrences in `fast`, on g of length 1."""
     length = float(gradient.norm())
     if not math.isfinite(length) or length == 0:
         return torch.zeros_like(gradient)
@@ -54,6 +70,8 @@ def conjugate_gradients(
     enough = FORCING**2 * energy
     for _ in range(MOST_PRODUCTS):
         image = curvature.product(search)
+        if damping:
+            image = image + damping * precondition.curvature(search)
         bend = float((search * image).sum())
         if bend <= 0 or energy <= enough:
             break

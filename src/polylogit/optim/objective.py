@@ -8,7 +8,9 @@ one-hot) and a ridge R. With P = softmax(Z) and residuals R_i = s_i (p_i - t_i):
     dF/dV = R' X + R'(V)       dF/db = 1' R
     H (U, u) : Q = X U' + u,   G = s * P * (Q - sum(P * Q)),   (G' X + ridge U, 1' G)
 
-Values and gradients are computed in float64; Hessian products, which only steer, in `fast`.
+Products with X run in `dtype`; the state of a solve, its sums over rows and its values are float64
+whatever it is. What is computed in float32 only steers: proofs ask for float64. Hessian products
+run in `fast`.
 Derivation: Boehning, "Multinomial logistic regression algorithm", Ann. Inst. Statist. Math. 44
 (1992), eq. 2.1 to 2.4.
 
@@ -25,7 +27,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from polylogit.design import Block, Design
+from polylogit.design import Block, Design, column_pairs
 from polylogit.optim.penalty import Ridge
 from polylogit.optim.preconditioner import DiagonalPreconditioner, GramPreconditioner
 from polylogit.optim.problem import Evaluation, Preconditioner
@@ -113,6 +115,7 @@ class SoftmaxObjective:
     n_classes: int
     intercept: bool = True
     basis: Tensor | None = None
+    dtype: torch.dtype = torch.float64
     fast: torch.dtype = torch.float32
     reduce: Reduce = lambda partial: partial
     tally: Tally = field(default_factory=Tally)
@@ -121,22 +124,30 @@ class SoftmaxObjective:
 
     def evaluate(self, point: Tensor) -> Evaluation:
         """F and its gradient in one pass."""
-        weight, bias = self.split(point)
-        logits = torch.empty(self.design.n_rows, self.n_classes, dtype=torch.float64)
+        weight, bias = (part.to(self.dtype) for part in self.split(point))
+        logits = torch.empty(self.design.n_rows, self.n_classes, dtype=self.dtype)
 
         def contribution(block: Block) -> Tensor:
-            logits[block.rows] = block.matmul(weight) + bias
-            return self._loss_and_gradient(block, logits[block.rows])
+            z = torch.add(block.matmul(weight), bias, out=logits[block.rows])
+            return self._gradient_sums(block, z, torch.softmax(z, 1))
 
-        return self._evaluation(point, self._sum(contribution, torch.float64), logits)
+        return self._evaluation(point, self._sum(contribution, self.dtype), logits)
+
+    def evaluate_known(self, point: Tensor, logits: Tensor, probabilities: Tensor) -> Evaluation:
+        """As `evaluate` where Z and P (N, K) are known already: half the products. P is used up."""
+
+        def contribution(block: Block) -> Tensor:
+            return self._gradient_sums(block, logits[block.rows], probabilities[block.rows])
+
+        return self._evaluation(point, self._sum(contribution, self.dtype), logits)
 
     def line(self, at: Evaluation, direction: Tensor) -> LogitLine:
         """F along a line: one pass for the logits' own direction, none for any trial step."""
-        weight, bias = self.split(direction)
+        weight, bias = (part.to(self.dtype) for part in self.split(direction))
         change = torch.empty_like(logits_of(at))
         self.tally.passes += 1
-        for block in self.design.blocks(torch.float64):
-            change[block.rows] = block.matmul(weight) + bias
+        for block in self.design.blocks(self.dtype):
+            torch.add(block.matmul(weight), bias, out=change[block.rows])
         return LogitLine(self, at, direction, change)
 
     def curvature(self, at: Evaluation) -> SoftmaxCurvature:
@@ -144,14 +155,18 @@ class SoftmaxObjective:
         return SoftmaxCurvature(self, torch.softmax(logits_of(at), 1).to(self.fast))
 
     def preconditioner(self, at: Evaluation) -> Preconditioner:
-        """One curvature for all classes: rows weighted by (1 - |p_i|^2)/(K - 1)."""
+        """One curvature for all classes: rows weighted by (1 - |p_i|^2)/(K - 1).
+
+        Designs too wide for a D x D matrix get the diagonal of the Hessian itself.
+        """
         probabilities = torch.softmax(logits_of(at), 1)
-        spread = (1 - probabilities.square().sum(1)) / (self.n_classes - 1)
-        weights = (self.weights * spread).to(self.fast)
         if self.design.n_features > WIDEST_GRAM:
+            spread = probabilities.sub_(probabilities.square())
+            weights = spread.mul_(self.weights[:, None].to(spread.dtype)).to(self.fast)
             diagonal = self._sum(lambda block: _gram_diagonal(block, weights), self.fast)
-            return DiagonalPreconditioner(self._bordered_diagonal(diagonal.double()))
-        return GramPreconditioner(self._curvature_gram(weights))
+            return DiagonalPreconditioner(self._bordered_diagonal(diagonal))
+        spread = (1 - probabilities.square().sum(1)) / (self.n_classes - 1)
+        return GramPreconditioner(self._curvature_gram((self.weights * spread).to(self.fast)))
 
     # --------------------------------------------------------------------- for the certificate
 
@@ -166,7 +181,7 @@ class SoftmaxObjective:
         step = torch.zeros_like(at.point)
         step[:, -1] = self.contract(shift[:, None]).squeeze(1)
         logits = logits_of(at) + shift
-        return self._evaluation_from_logits(at.point + step, logits)
+        return self.evaluate_known(at.point + step, logits, torch.softmax(logits, 1))
 
     # ----------------------------------------------------------------------------- coordinates
 
@@ -213,34 +228,28 @@ class SoftmaxObjective:
     # ------------------------------------------------------------------------------- the loop
 
     def _sum(self, contribution: Callable[[Block], Tensor], dtype: torch.dtype) -> Tensor:
-        """sum over all row blocks, in their order; the only loop that reduces."""
+        """sum over all row blocks in float64, in their order; the only loop that reduces."""
         self.tally.passes += 1
         total: Tensor | None = None
         for block in self.design.blocks(dtype):
-            part = contribution(block)
+            part = contribution(block).double()
             total = part if total is None else total.add_(part)
         if total is None:
             raise ValueError("a design without rows")
         return self.reduce(total)
 
-    def _loss_and_gradient(self, block: Block, logits: Tensor) -> Tensor:
-        """[loss, dF/dV, dF/db] of a block's rows, flat."""
-        loss, residual = self._loss_and_residual(logits, block.rows)
-        parts = [loss.reshape(1), block.rmatmul(residual).flatten()]
-        return torch.cat([*parts, residual.sum(0)])
-
-    def _loss_and_residual(self, logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-        """sum_i s_i [lse(z_i) - t_i.z_i] and s_i (p_i - t_i) (B, K), in chunks that fit a cache."""
-        residual = torch.empty_like(logits)
-        loss = logits.new_zeros(())
+    def _gradient_sums(self, block: Block, logits: Tensor, probabilities: Tensor) -> Tensor:
+        """[loss, dF/dV, dF/db] of a block's rows, flat; residuals take the place of P."""
+        loss = torch.zeros((), dtype=torch.float64)
         for part in _chunks(*logits.shape):
-            z, inside = logits[part], _inside(rows, part)
-            lse = z.logsumexp(1)
-            p = torch.sub(z, lse[:, None], out=residual[part]).exp_()
-            share = self.weights[inside]
-            loss += share @ (lse - self.targets.dot(z, inside))
-            self.targets.subtract_from(p, inside).mul_(share[:, None])
-        return loss, residual
+            z, p, inside = logits[part], probabilities[part], _inside(block.rows, part)
+            losses = _lse(z, p) - self.targets.dot(z, inside)
+            loss += self.weights[inside] @ losses.double()
+            self.targets.subtract_from(p, inside)
+            p.mul_(self.weights[inside, None].to(p.dtype))
+        sums = probabilities.sum(0, dtype=torch.float64)
+        products = block.rmatmul(probabilities).double().flatten()
+        return torch.cat([loss.reshape(1), products, sums])
 
     def _evaluation(self, point: Tensor, flat: Tensor, logits: Tensor) -> Evaluation:
         weight, _ = self.split(point)
@@ -250,14 +259,6 @@ class SoftmaxObjective:
             gradient = torch.cat([gradient, flat[1 + size :, None]], 1)
         value = float(flat[0]) + self.ridge.value(weight)
         return Evaluation(point, value, self.contract(gradient), logits)
-
-    def _evaluation_from_logits(self, point: Tensor, logits: Tensor) -> Evaluation:
-        """As `evaluate`, for a point whose logits are known: half the products."""
-
-        def contribution(block: Block) -> Tensor:
-            return self._loss_and_gradient(block, logits[block.rows])
-
-        return self._evaluation(point, self._sum(contribution, torch.float64), logits)
 
     # ------------------------------------------------------------------- for the preconditioner
 
@@ -269,8 +270,9 @@ class SoftmaxObjective:
         return gram + torch.diag(self.ridge_columns())
 
     def _bordered_diagonal(self, diagonal: Tensor) -> Tensor:
-        kept = diagonal if self.intercept else diagonal[:-1]
-        return kept + self.ridge_columns()
+        kept = diagonal if self.intercept else diagonal[:, :-1]
+        full = kept if self.basis is None else self.basis.square().T @ kept
+        return full + self.ridge_columns()
 
 
 def logits_of(at: Evaluation) -> Tensor:
@@ -280,9 +282,18 @@ def logits_of(at: Evaluation) -> Tensor:
     return at.state
 
 
+def _lse(logits: Tensor, probabilities: Tensor) -> Tensor:
+    """lse(z_i) (B,) where softmax(z_i) is known: the largest entry has p = exp(z - lse) >= 1/K."""
+    return logits.amax(1) - probabilities.amax(1).log()
+
+
+def _row_sums(matrix: Tensor) -> Tensor:
+    """Sums over the classes (B,): a product with ones is several times quicker than `sum(1)`."""
+    return matrix @ matrix.new_ones(matrix.shape[1])
+
+
 def _chunks(n_rows: int, n_classes: int) -> list[slice]:
-    step = max(1, CHUNK_ELEMENTS // n_classes)
-    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
+    return _row_slices(n_rows, max(1, CHUNK_ELEMENTS // n_classes))
 
 
 def _inside(rows: slice, part: slice) -> slice:
@@ -299,8 +310,9 @@ def _bordered_gram(block: Block, weights: Tensor) -> Tensor:
 
 
 def _gram_diagonal(block: Block, weights: Tensor) -> Tensor:
+    """The diagonal of [X 1]' diag(w_k) [X 1] for every class (K, D + 1)."""
     share = weights[block.rows]
-    return torch.cat([block.gram_diagonal(share), share.sum().reshape(1)])
+    return torch.cat([block.gram_diagonal(share), share.sum(0)[:, None]], 1)
 
 
 def contrast_basis(n_classes: int) -> Tensor:
@@ -325,14 +337,12 @@ def best_bias_shift(logits: Tensor, mass: Tensor, weights: Tensor, steps: int = 
     """
     shift, last = torch.zeros_like(mass), math.inf
     for _ in range(steps):
-        p = torch.softmax(logits + shift, 1)
-        sp = p * weights[:, None]
-        residual = sp.sum(0) - mass
+        sums, hessian = _bias_sums(logits, shift, weights)
+        residual = sums - mass
         size = float(residual.abs().max())
         if size <= 1e-16 or (size < 1e-12 and size >= 0.5 * last):
             break  # what is left is rounding
         last = size
-        hessian = torch.diag(sp.sum(0)) - sp.T @ p
         # the all-ones direction is the shift that softmax cannot see
         step = torch.linalg.solve(hessian + 1.0 / len(mass), residual)
         step -= step.mean()
@@ -340,38 +350,58 @@ def best_bias_shift(logits: Tensor, mass: Tensor, weights: Tensor, steps: int = 
     return shift
 
 
-@dataclass(frozen=True)
-class LogitLine:
-    """F along V + t dV: the logits are Z + t dZ, so a trial step costs no product with X."""
+def _bias_sums(logits: Tensor, shift: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """sum_i s_i p_i (K,) and sum_i s_i (diag(p_i) - p_i p_i') (K, K) at logits + shift."""
+    sums, square = torch.zeros_like(shift), shift.new_zeros(len(shift), len(shift))
+    for rows in _chunks(*logits.shape):
+        p = torch.softmax(logits[rows] + shift, 1)
+        sums += weights[rows] @ p
+        square.addmm_((p * weights[rows, None]).T, p)
+    return sums, torch.diag(sums) - square
 
-    objective: SoftmaxObjective
-    at: Evaluation
-    direction: Tensor
-    change: Tensor  # dZ (N, K)
+
+class LogitLine:
+    """F along V + t dV: the logits are Z + t dZ, so a trial step costs no product with X.
+
+    The probabilities of the last trial are kept, for it is most often the step that is taken.
+    """
+
+    def __init__(
+        self, objective: SoftmaxObjective, at: Evaluation, direction: Tensor, change: Tensor
+    ) -> None:
+        self.objective, self.at, self.direction = objective, at, direction
+        self.change = change  # dZ (N, K)
+        self._logits = torch.empty_like(change)
+        self._probabilities = torch.empty_like(change)
+        self._tried = math.nan
 
     def derivatives(self, t: float) -> tuple[float, float]:
         """Slope sum_i s_i (p_i - t_i).dz_i and curvature sum_i s_i Var_p(dz_i), with the ridge."""
-        problem = self.objective
-        slope = curvature = 0.0
-        logits = logits_of(self.at)
-        for rows in _chunks(*logits.shape):
+        problem, before, self._tried = self.objective, logits_of(self.at), t
+        slope = curvature = torch.zeros((), dtype=torch.float64)
+        for rows in _chunks(*before.shape):
             dz, share = self.change[rows], problem.weights[rows]
-            p = torch.softmax(torch.add(logits[rows], dz, alpha=t), 1)
-            weighted = p.mul_(dz)
-            mean = weighted.sum(1)
-            slope += float(share @ (mean - problem.targets.dot(dz, rows)))
-            curvature += float(share @ (weighted.mul_(dz).sum(1) - mean.square()))
+            z = torch.add(before[rows], dz, alpha=t, out=self._logits[rows])
+            p = torch.softmax(z, 1, out=self._probabilities[rows])
+            weighted = p * dz
+            mean = _row_sums(weighted)
+            slope = slope + share @ (mean - problem.targets.dot(dz, rows)).double()
+            spread = _row_sums(weighted.mul_(dz)) - mean.square()
+            curvature = curvature + share @ spread.double()
         ahead, _ = problem.split(self.direction)
         here, _ = problem.split(self.at.point)
         pull = problem.ridge.gradient(ahead)
-        slope += float((pull * (here + t * ahead)).sum())
-        return slope, curvature + float((pull * ahead).sum())
+        slope = slope + (pull * (here + t * ahead)).sum()
+        return float(slope), float(curvature + (pull * ahead).sum())
 
     def evaluate(self, t: float) -> Evaluation:
         """F and its gradient there: one pass, for the gradient alone."""
-        logits = torch.add(logits_of(self.at), self.change, alpha=t)
+        if self._tried != t:
+            self.derivatives(t)
+        # from here the logits are the evaluation's, and the probabilities become residuals
+        logits, self._logits, self._tried = self._logits, torch.empty_like(self.change), math.nan
         point = self.at.point + t * self.direction
-        return self.objective._evaluation_from_logits(point, logits)
+        return self.objective.evaluate_known(point, logits, self._probabilities)
 
 
 @dataclass(frozen=True)
@@ -390,7 +420,7 @@ class SoftmaxCurvature:
         def contribution(block: Block) -> Tensor:
             p = self.probabilities[block.rows]
             pq = block.matmul(weight).add_(bias).mul_(p)
-            pq.addcmul_(p, pq.sum(1, keepdim=True), value=-1)
+            pq.addcmul_(p, _row_sums(pq)[:, None], value=-1)
             pq.mul_(weights[block.rows, None])
             return torch.cat([block.rmatmul(pq), pq.sum(0)[:, None]], 1)
 
@@ -399,17 +429,16 @@ class SoftmaxCurvature:
         return image + direction * problem.ridge_columns().to(direction.dtype)
 
     def matrix(self) -> Tensor:
-        """H (m D~, m D~), from the blocks of class pairs k < l.
+        """H (m D~, m D~) by one product: pairs of classes times pairs of columns.
 
-        The block of k and l is minus G_kl = sum_i s_i p_ik p_il x~_i x~_i'; since every row of
-        diag(p) - pp' sums to zero, H_kk = sum_l G_kl and nothing else has to be multiplied.
+        The block of classes k and l is minus G_kl = sum_i s_i p_ik p_il x~_i x~_i'. G_kl is
+        symmetric, and since the rows of diag(p) - pp' sum to zero, H_kk = sum_l G_kl: so only
+        k < l and the upper triangle of x~x~' have to be multiplied.
         """
         problem = self.objective
         k, columns = self.probabilities.shape[1], problem.design.n_features + problem.intercept
-        blocks = -problem._sum(self._pairs_of_classes, problem.fast).double()  # (K, D~, K, D~)
-        blocks += blocks.permute(2, 3, 0, 1).clone()
-        classes = torch.arange(k)
-        blocks[classes, :, classes, :] = -blocks.sum(2)
+        pairs = problem._sum(self._pairs, problem.fast)
+        blocks = _class_blocks(pairs, k, columns)
         if problem.basis is not None:
             basis = problem.basis
             blocks = torch.einsum("ka,kdle,lb->adbe", basis, blocks, basis)
@@ -417,21 +446,34 @@ class SoftmaxCurvature:
         hessian.diagonal().add_(problem.ridge_columns().repeat(len(blocks)))
         return hessian
 
-    def _pairs_of_classes(self, block: Block) -> Tensor:
-        """G_kl for k < l over a block, zero elsewhere, as (K, D~, K, D~)."""
+    def _pairs(self, block: Block) -> Tensor:
+        """G_kl [d, e] for k < l and d <= e over a block (K (K-1)/2, D~ (D~+1)/2)."""
         problem = self.objective
-        features = block.dense()
-        if problem.intercept:
-            features = torch.cat([features, features.new_ones(len(features), 1)], 1)
-        p = self.probabilities[block.rows]
+        k = self.probabilities.shape[1]
         share = problem.weights[block.rows, None].to(problem.fast)
-        (_, columns), k = features.shape, p.shape[1]
-        total = features.new_zeros(k * columns, k * columns)
-        step = max(256, PRODUCT_BYTES // (k * columns * problem.fast.itemsize))
-        for x, q, w in zip(features.split(step), p.split(step), share.split(step), strict=True):
-            scaled = (q[:, :, None] * x[:, None, :]).reshape(len(x), k * columns)
-            for one in range(k - 1):
-                here = slice(one * columns, (one + 1) * columns)
-                after = slice((one + 1) * columns, None)
-                total[here, after] += (scaled[:, here] * w).T @ scaled[:, after]
-        return total.reshape(k, columns, k, columns)
+        p = self.probabilities[block.rows]
+        products = block.products(problem.intercept)
+        total = products.new_zeros(k * (k - 1) // 2, products.shape[1])
+        width = max(total.shape) * problem.fast.itemsize
+        for rows in _row_slices(len(p), max(64, PRODUCT_BYTES // width)):
+            q = p[rows]
+            total.addmm_(column_pairs(q * share[rows], q, 1).T, products[rows])
+        return total
+
+
+def _row_slices(n_rows: int, step: int) -> list[slice]:
+    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
+
+
+def _class_blocks(pairs: Tensor, n_classes: int, columns: int) -> Tensor:
+    """The Hessian (K, D~, K, D~) of the loss from G_kl [d, e], k < l, d <= e, in float64."""
+    upper = torch.triu_indices(columns, columns)
+    where = torch.empty(columns, columns, dtype=torch.long)
+    where[upper[0], upper[1]] = where[upper[1], upper[0]] = torch.arange(upper.shape[1])
+    first, second = torch.triu_indices(n_classes, n_classes, 1)
+    blocks = torch.zeros(n_classes, n_classes, columns, columns, dtype=torch.float64)
+    blocks[first, second] = -pairs[:, where]
+    blocks[second, first] = blocks[first, second]
+    classes = torch.arange(n_classes)
+    blocks[classes, classes] = -blocks.sum(1)
+    return blocks.permute(0, 2, 1, 3).contiguous()

@@ -28,16 +28,25 @@ class GramPreconditioner:
         inverse: Tensor = self._inverse  # type: ignore[attr-defined]
         return residual @ inverse.to(residual.dtype)
 
+    def curvature(self, direction: Tensor) -> Tensor:
+        return direction @ self.gram.to(direction.dtype)
+
 
 @dataclass(frozen=True)
 class DiagonalPreconditioner:
-    """R -> R diag(a)^-1, for designs too wide for a D x D matrix."""
+    """R -> R / A entry by entry, for designs too wide for a D x D matrix; A (m, n) or (n,)."""
 
     diagonal: Tensor
 
-    def __call__(self, residual: Tensor) -> Tensor:
+    def __post_init__(self) -> None:
         floor = self.diagonal.mean() * JITTER
-        return residual / self.diagonal.clamp_min(floor).to(residual.dtype)
+        object.__setattr__(self, "diagonal", self.diagonal.clamp_min(floor))
+
+    def __call__(self, residual: Tensor) -> Tensor:
+        return residual / self.diagonal.to(residual.dtype)
+
+    def curvature(self, direction: Tensor) -> Tensor:
+        return direction * self.diagonal.to(direction.dtype)
 
 
 def cholesky(matrix: Tensor) -> Tensor:

@@ -47,10 +47,13 @@ class Curvature(Protocol):
 
 
 class Preconditioner(Protocol):
-    """An easy stand-in for the inverse of the Hessian."""
+    """An easy stand-in M for the Hessian."""
 
     def __call__(self, residual: Tensor) -> Tensor:
         """M^-1 times `residual`, in the shape of the point."""
+
+    def curvature(self, direction: Tensor) -> Tensor:
+        """M times `direction`, in the shape of the point."""
 
 
 class Problem(Protocol):

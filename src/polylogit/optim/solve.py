@@ -1,6 +1,8 @@
 """From an objective to a certified solution: chooses a solver, runs it, and says when to stop.
 
-The loop is written once, here: a solver only offers better points. It ends
+The loop is written once, here: a solver only offers better points. Large problems are brought
+close to the optimum in float32, where products are cheap and nothing is proven, and finished in
+float64. A solve ends
 
 1. certified, when the proven gap is within the tolerance;
 2. at the iteration limit, or by hand (Ctrl-C), with the best point so far;
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +23,7 @@ from torch import Tensor
 from polylogit.design import Design
 from polylogit.errors import OptionError, SolveError, TargetError, nearest
 from polylogit.optim.certificate import certify, certify_locally, estimate
+from polylogit.optim.lbfgs import lbfgs
 from polylogit.optim.newton import newton
 from polylogit.optim.newton_cg import newton_cg
 from polylogit.optim.objective import (
@@ -31,18 +34,37 @@ from polylogit.optim.objective import (
     logits_of,
 )
 from polylogit.optim.penalty import Ridge
-from polylogit.optim.problem import Certificate, Evaluation, Progress, Solution, Statistics, Status
+from polylogit.optim.problem import (
+    Certificate,
+    Evaluation,
+    Problem,
+    Progress,
+    Solution,
+    Solver,
+    Statistics,
+    Status,
+)
 from polylogit.optim.separation import is_separable, separates
 from polylogit.optim.threads import chosen_threads, threads
 
-NEWTON_PARAMETERS = 1200  # (K - 1) D~ up to which the Hessian is written out
-NEWTON_WORK = 4e9  # multiply-adds of one written-out Hessian and its factor
 DOUBLE_WORK = 2e8  # multiply-adds of a written-out Hessian up to which it is made in float64
-POLISH = 1e-4  # of tol: the exact Newton method goes on to here, at a step or two
+POLISH = 1e-4  # of tol: where steps cost next to nothing, go on to here
 STUCK = 4 * torch.finfo(torch.float64).eps  # a relative fall of F that is but rounding
+FAST_WORK = 4e6  # multiply-adds of a pass from which float32 pays
 PATIENCE = 3  # steps without progress before a fit counts as stalled
+SAFETY = 0.5  # of tol: what float32 has to see before float64 is asked
+SLOW = 80  # steps still to go, by the pace of the last, before a better solver takes over
+PACE = 20  # steps over which the pace is measured
 
-SOLVERS = ("auto", "newton", "newton-cg")
+# what this library reaches on one core, to compare two ways to the same end, not to tell the time
+FLOPS = 6e10  # of large float32 products, a second
+THIN_FLOPS = 3e10  # of float32 products with few classes
+STEP = 4e-4  # seconds that a step takes whatever it computes
+LOGIT = 2e-8  # seconds for all that a step does to one logit
+NEWTON_STEPS, LBFGS_STEPS = 8, 60  # typical
+MOST_PARAMETERS = 4000  # of a Hessian that is written out
+
+SOLVERS = ("auto", "newton", "lbfgs", "newton-cg")
 
 
 @dataclass(frozen=True)
@@ -100,13 +122,15 @@ def solve(
         intercept,
     )
     _refuse_empty_classes(objective)
-    name = _chosen_solver(settings.solver, design, n_classes)
-    if name == "newton":
-        basis = contrast_basis(n_classes)
-        objective = replace(objective, basis=basis, fast=_steering_dtype(design, n_classes, alpha))
+    stages = _stages(settings.solver, design, n_classes, alpha)
+    if stages[0] is _NEWTON:
+        # float32 where float64 would take long; never where nothing else curves F
+        cheap = alpha == 0 or _hessian_work(design, n_classes) <= DOUBLE_WORK
+        fast = torch.float64 if cheap else torch.float32
+        objective = replace(objective, basis=contrast_basis(n_classes), fast=fast)
     work = float(design.n_rows) * n_classes * design.n_features
     with threads(chosen_threads(work, settings.n_threads)):
-        return _Run(objective, name, settings, progress).from_point(start)
+        return _Run(objective, stages, settings, progress).from_point(start)
 
 
 def _refuse_empty_classes(objective: SoftmaxObjective) -> None:
@@ -119,20 +143,53 @@ def _refuse_empty_classes(objective: SoftmaxObjective) -> None:
         )
 
 
-def _steering_dtype(design: Design, n_classes: int, alpha: float) -> torch.dtype:
-    """float32 for the Hessian where float64 would take long; never where nothing else curves F."""
-    work = design.n_rows * (n_classes * (design.n_features + 1.0)) ** 2
-    return torch.float32 if work > DOUBLE_WORK and alpha > 0 else torch.float64
+@dataclass(frozen=True)
+class _Stage:
+    """A solver, and the precision of the products it runs on."""
+
+    name: str
+    solver: Callable[[Problem, Evaluation], Solver]
+    dtype: torch.dtype = torch.float64
 
 
-def _chosen_solver(wish: str, design: Design, n_classes: int) -> str:
-    """Newton while the written-out Hessian is small and cheap, conjugate gradients beyond."""
-    if wish != "auto":
-        return wish
-    parameters = (n_classes - 1) * (design.n_features + 1)
-    work = design.n_rows * parameters**2 + parameters**3 / 3
-    small = parameters <= NEWTON_PARAMETERS and work <= NEWTON_WORK
-    return "newton" if small else "newton-cg"
+_NEWTON = _Stage("newton", newton)
+_NEWTON_CG = _Stage("newton-cg", newton_cg)
+_LBFGS = _Stage("lbfgs", lbfgs)
+_FAST_LBFGS = _Stage("lbfgs", lbfgs, torch.float32)
+
+
+def _stages(wish: str, design: Design, n_classes: int, alpha: float) -> tuple[_Stage, ...]:
+    """The solvers to run, each from where the last one got stuck or slow."""
+    if wish == "auto":
+        wish = _quickest(design, n_classes, alpha)
+    if wish == "newton":
+        return (_NEWTON,)
+    if wish == "newton-cg":
+        return (_NEWTON_CG,)
+    last = () if wish == "lbfgs" else (_NEWTON_CG,)
+    if alpha == 0:
+        return last or (_LBFGS,)
+    large = float(design.n_rows) * n_classes * design.n_features > FAST_WORK
+    first = (_FAST_LBFGS, _LBFGS) if large else (_LBFGS,)
+    return (first[0], *last) if last else first
+
+
+def _quickest(design: Design, n_classes: int, alpha: float) -> str:
+    """Newton where a written-out Hessian is cheap, else the mixture, by a rough count of time."""
+    columns = design.n_features + 1.0
+    parameters = (n_classes - 1) * columns
+    if parameters > MOST_PARAMETERS:
+        return "mixed"
+    products = design.n_rows * (n_classes * (n_classes - 1) / 2) * (columns * (columns + 1) / 2)
+    newton_seconds = NEWTON_STEPS * (STEP + 2 * (products + parameters**3 / 3) / FLOPS)
+    logits = float(design.n_rows) * n_classes
+    lbfgs_seconds = LBFGS_STEPS * (STEP + LOGIT * logits + 4 * logits * columns / THIN_FLOPS)
+    return "newton" if newton_seconds <= lbfgs_seconds or alpha == 0 else "mixed"
+
+
+def _hessian_work(design: Design, n_classes: int) -> float:
+    """Multiply-adds of one Hessian that is written out."""
+    return design.n_rows * (n_classes * (design.n_features + 1.0)) ** 2
 
 
 class _Run:
@@ -141,26 +198,28 @@ class _Run:
     def __init__(
         self,
         objective: SoftmaxObjective,
-        name: str,
+        stages: tuple[_Stage, ...],
         settings: Settings,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.objective = objective
-        self.name = name
+        self.stages = stages
         self.settings = settings
         self.progress = progress
+        self.stage = stages[0]
+        self.used: dict[str, None] = {}  # names of solvers, in order
         self.history: list[Progress] = []
         self.started = time.perf_counter()
         self.proven: tuple[Evaluation, Certificate] | None = None
 
     def from_point(self, start: tuple[Tensor, Tensor] | None) -> Solution:
-        """Run the solver from here until there is a reason to stop."""
+        """Run the solvers from here until there is a reason to stop."""
         objective = self.objective
         if start is None:
             point = objective.start()
         else:
             point = objective.join(*objective.design.from_user(*start))
-        self.at = objective.evaluate(point)
+        self.at = Evaluation(point, math.inf, point)
         try:
             status = self._run()
         except KeyboardInterrupt:
@@ -169,34 +228,66 @@ class _Run:
         return self._solution(status)
 
     def _run(self) -> Status:
-        """Take the solver's points one by one; `self.at` is always the best so far."""
-        solver = newton if self.name == "newton" else newton_cg
-        points, last, idle = solver(self.objective, self.at), math.inf, 0
-        for iteration in range(self.settings.max_iter + 1):
+        for self.stage in self.stages:
+            rough = self.stage.dtype == torch.float32
+            status = self._approach() if rough else self._prove()
+            if status is not None:
+                return status
+        return self._end()
+
+    def _approach(self) -> Status | None:
+        """Come close in float32, which proves nothing; None when float64 should look at it."""
+        fast = replace(self.objective, dtype=torch.float32)
+        gaps: list[float] = []
+        for _ in self._points(fast):
+            gaps.append(estimate(fast, self.at))
+            self._note(gaps[-1])
+            if gaps[-1] <= SAFETY * self.settings.tol or _is_slow(gaps, self.settings.tol):
+                return None
+            if self._iteration() >= self.settings.max_iter:
+                return Status.ITERATION_LIMIT
+        return None
+
+    def _prove(self) -> Status | None:
+        """Go on in float64 until the gap is proven to be small, or until nothing moves."""
+        gaps: list[float] = []
+        last, idle = math.inf, 0
+        for _ in self._points(self.objective):
             self._refuse_trouble()
             gap = estimate(self.objective, self.at)
-            self._note(iteration, gap)
+            self._note(gap)
             fall, last = last - self.at.value, self.at.value
             stuck = fall <= STUCK * max(1.0, abs(last))
             if (stuck or gap <= self._aim() or fall <= self._aim()) and self._certified(gap, fall):
                 return Status.CERTIFIED
-            idle = idle + 1 if stuck else 0
-            following = next(points, None) if idle < PATIENCE else None
-            if following is None:
-                return self._end()
-            self.at = following
-        return Status.ITERATION_LIMIT
+            idle, gaps = idle + 1 if stuck else 0, [*gaps[-PACE:], gap]
+            slow = self.stage is not self.stages[-1] and _is_slow(gaps, self.settings.tol)
+            if idle >= PATIENCE or slow:
+                return None
+            if self._iteration() >= self.settings.max_iter:
+                return Status.ITERATION_LIMIT
+        return None
+
+    def _points(self, objective: SoftmaxObjective) -> Iterator[None]:
+        """Put the solver's points into `self.at`, the best so far, one by one."""
+        self.at = objective.evaluate(self.at.point)
+        yield
+        for self.at in self.stage.solver(objective, self.at):
+            self.used[self.stage.name] = None
+            yield
 
     def _aim(self) -> float:
-        """The gap to go on to once certified: two more Newton steps buy many digits."""
-        return self.settings.tol * (POLISH if self.name == "newton" else 1.0)
+        """The gap to go on to once certified: where steps are cheap, one or two buy many digits."""
+        objective = self.objective
+        cheap = _hessian_work(objective.design, objective.n_classes) <= DOUBLE_WORK
+        return self.settings.tol * (POLISH if self.stage is _NEWTON and cheap else 1.0)
 
     def _certified(self, gap: float, fall: float) -> bool:
         """Prove the gap where the estimate says that a proof is worth its price."""
         tol = self.settings.tol
         if gap <= tol:
             best, certificate = certify(self.objective, self.at)
-        elif self.name == "newton" and fall <= tol:
+        elif self.stage is _NEWTON and fall <= tol:
             best, certificate = self.at, certify_locally(self.objective, self.at)
         else:
             return False
@@ -212,6 +303,9 @@ class _Run:
 
     def _unpenalised(self) -> bool:
         return not bool((self.objective.ridge.strength > 0).all())
+
+    def _iteration(self) -> int:
+        return self.history[-1].iteration if self.history else 0
 
     def _refuse_trouble(self) -> None:
         """Numbers that are not finite, and classes that are separated already."""
@@ -239,7 +333,8 @@ class _Run:
             return targets.codes
         return None
 
-    def _note(self, iteration: int, gap: float) -> None:
+    def _note(self, gap: float) -> None:
+        iteration = self._iteration() + 1 if self.history else 0
         seconds = time.perf_counter() - self.started
         passes = self.objective.tally.passes
         self.history.append(Progress(iteration, passes, self.at.value, gap, seconds))
@@ -253,8 +348,8 @@ class _Run:
         objective = self.objective
         weight, bias = objective.design.to_user(*objective.split(best.point))
         statistics = Statistics(
-            self.name,
-            self.history[-1].iteration if self.history else 0,
+            " + ".join(self.used or [self.stage.name]),
+            self._iteration(),
             objective.tally.passes,
             time.perf_counter() - self.started,
             tuple(self.history),
@@ -265,7 +360,18 @@ class _Run:
         """The point to hand out, with the best proof there is for it."""
         if self.proven is not None and self.proven[0].value <= self.at.value:
             return self.proven
-        return certify(self.objective, self.at)
+        at = self.at
+        if not isinstance(at.state, Tensor) or at.state.dtype != torch.float64:
+            at = self.objective.evaluate(at.point)
+        return certify(self.objective, at)
+
+
+def _is_slow(gaps: list[float], tol: float) -> bool:
+    """Whether, at the pace of the last steps, more than `SLOW` are left to go."""
+    if len(gaps) <= PACE or not (0 < gaps[-1] < math.inf):
+        return False
+    pace = math.log(gaps[-1 - PACE] / gaps[-1]) / PACE
+    return pace * SLOW < math.log(gaps[-1] / tol)
 
 
 def _separated(how: str) -> TargetError:

@@ -1,0 +1,5 @@
+"""One thread for the tests: on a busy machine two threads wait for each other, ten times as long."""
+
+import torch
+
+torch.set_num_threads(1)
