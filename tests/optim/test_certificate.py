@@ -101,15 +101,13 @@ def test_nothing_is_proven_where_no_optimum_exists():
         3,
         True,
         contrast_basis(3),
-        torch.float64,
+        fast=torch.float64,
     )
     solver = newton(objective, objective.evaluate(objective.start()))
     for at, _ in zip(solver, range(15), strict=False):
         _, duality = certify(objective, at)
         assert not duality.proven
-        # the infimum is 0.0396618...; a proof of a smaller excess would be a proof of an optimum
-        local = certify_locally(objective, at)
-        assert not local.proven or local.gap < 1e-12
+        assert not certify_locally(objective, at).proven
 
 
 def test_collinear_columns_without_a_penalty_prove_nothing():

@@ -161,3 +161,12 @@ def test_an_evaluation_of_another_problem_is_refused():
     at = replace(p.objective.evaluate(p.objective.start()), state=None)
     with pytest.raises(TypeError, match="another problem"):
         p.objective.curvature(at)
+
+
+def test_the_best_bias_is_found_even_where_every_row_is_saturated():
+    logits = torch.tensor([[900.0, 0.0], [0.0, 900.0], [900.0, 0.0]], dtype=torch.float64)
+    weights = torch.full((3,), 1 / 3, dtype=torch.float64)
+    mass = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    shift = objective_module.best_bias_shift(logits, mass, weights, steps=2000)
+    p = torch.softmax(logits + shift, 1)
+    assert float((weights @ p - mass).abs().max()) < 1e-12

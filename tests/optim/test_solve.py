@@ -168,11 +168,14 @@ def test_the_solvers_follow_the_size():
     wide = design_of(np.random.default_rng(0).normal(size=(50, 2000)))
     small = design_of(WINE[0])
     double, single = torch.float64, torch.float32
-    assert names(module._stages("auto", small, 3, 0.1)) == [("newton", double)]
-    assert names(module._stages("auto", wide, 3, 0.1)) == [("lbfgs", double), ("newton-cg", double)]
-    assert names(module._stages("auto", wide, 3, 0.0)) == [("newton-cg", double)]
-    assert names(module._stages("lbfgs", small, 3, 0.1)) == [("lbfgs", double)]
-    assert names(module._stages("auto", wide, 100, 0.1))[0] == ("lbfgs", single)
+    assert names(module._stages("auto", small, 3, True)) == [("newton", double)]
+    assert names(module._stages("auto", wide, 3, True)) == [
+        ("lbfgs", double),
+        ("newton-cg", double),
+    ]
+    assert names(module._stages("auto", wide, 3, False)) == [("newton-cg", double)]
+    assert names(module._stages("lbfgs", small, 3, True)) == [("lbfgs", double)]
+    assert names(module._stages("auto", wide, 100, True))[0] == ("lbfgs", single)
 
 
 def hard():
@@ -225,3 +228,52 @@ def test_an_objective_that_is_not_finite_is_an_error(monkeypatch):
     monkeypatch.setattr(module.SoftmaxObjective, "evaluate", broken)
     with pytest.raises(SolveError, match="objective became nan"):
         run(*WINE)
+
+
+def test_factors_are_penalties_of_their_own():
+    factors = torch.linspace(0.1, 3.0, 13, dtype=torch.float64)
+    X, y = WINE
+    solution = solve(
+        design_of(X), Labels(torch.from_numpy(y), 3), torch.ones(178, dtype=torch.float64),
+        n_classes=3, alpha=0.01, factors=factors,
+    )  # fmt: skip
+    scaled = run(X / factors.sqrt().numpy(), y)  # w sqrt(f) on x / sqrt(f) has the plain penalty
+    assert solution.objective == pytest.approx(scaled.objective, abs=1e-10)
+    torch.testing.assert_close(
+        solution.weight, scaled.weight / factors.sqrt(), rtol=1e-6, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_offsets_are_logits_that_are_given(solver):
+    X, y = WINE
+    given = torch.randn(178, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def fit(columns, offsets):
+        return solve(
+            design_of(columns), Labels(torch.from_numpy(y), 3),
+            torch.ones(178, dtype=torch.float64),
+            n_classes=3, alpha=0.01, offsets=offsets, settings=Settings(solver=solver, tol=1e-10),
+        )  # fmt: skip
+
+    # an offset that the features could have made themselves changes nothing but the weights
+    V = torch.randn(3, 13, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    V /= torch.from_numpy(X).std(0)
+    plain = fit(X, None)
+    assert fit(X, given).objective != pytest.approx(plain.objective, abs=1e-3)
+    shift = fit(X, torch.full((178, 3), 7.0, dtype=torch.float64))
+    torch.testing.assert_close(shift.weight, plain.weight, rtol=1e-6, atol=1e-8)
+    logits = torch.from_numpy(X) @ V.T
+    free = solve_free(X, y, None, solver)
+    torch.testing.assert_close(
+        solve_free(X, y, logits, solver).weight + V - V.mean(0), free.weight, rtol=1e-4, atol=1e-6
+    )
+
+
+def solve_free(X, y, offsets, solver):
+    """Next to no penalty, on labels that nothing separates."""
+    labels = torch.from_numpy(np.random.default_rng(0).integers(3, size=len(y)))
+    return solve(
+        design_of(X), Labels(labels, 3), torch.ones(len(y), dtype=torch.float64),
+        n_classes=3, alpha=1e-12, offsets=offsets, settings=Settings(solver=solver),
+    )  # fmt: skip

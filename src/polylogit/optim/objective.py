@@ -1,16 +1,16 @@
 """The objective of softmax classification, over row blocks of any kind.
 
-    F(V, b) = sum_i s_i [lse(z_i) - t_i . z_i] + R(V),    z_i = V x_i + b,   sum_i s_i = 1
+    F(V, b) = sum_i s_i [lse(z_i) - t_i . z_i] + R(V),    z_i = V x_i + b + o_i,   sum_i s_i = 1
 
 for standardised rows x_i (`polylogit.design`), targets t_i in the probability simplex (a label is
-one-hot) and a ridge R. With P = softmax(Z) and residuals R_i = s_i (p_i - t_i):
+one-hot), offsets o_i (given, most often none) and a ridge R. With P = softmax(Z) and residuals
+R_i = s_i (p_i - t_i):
 
     dF/dV = R' X + R'(V)       dF/db = 1' R
     H (U, u) : Q = X U' + u,   G = s * P * (Q - sum(P * Q)),   (G' X + ridge U, 1' G)
 
-Products with X run in `dtype`; the state of a solve, its sums over rows and its values are float64
-whatever it is. What is computed in float32 only steers: proofs ask for float64. Hessian products
-run in `fast`.
+Products with X run in `dtype`, sums over rows in float64 whatever it is. What is computed in
+float32 only steers: proofs ask for float64. Hessian products run in `fast`.
 Derivation: Boehning, "Multinomial logistic regression algorithm", Ann. Inst. Statist. Math. 44
 (1992), eq. 2.1 to 2.4.
 
@@ -115,6 +115,7 @@ class SoftmaxObjective:
     n_classes: int
     intercept: bool = True
     basis: Tensor | None = None
+    offsets: Tensor | None = None  # (N, K) float64
     dtype: torch.dtype = torch.float64
     fast: torch.dtype = torch.float32
     reduce: Reduce = lambda partial: partial
@@ -129,6 +130,8 @@ class SoftmaxObjective:
 
         def contribution(block: Block) -> Tensor:
             z = torch.add(block.matmul(weight), bias, out=logits[block.rows])
+            if self.offsets is not None:
+                z.add_(self.offsets[block.rows])
             return self._gradient_sums(block, z, torch.softmax(z, 1))
 
         return self._evaluation(point, self._sum(contribution, self.dtype), logits)
@@ -343,8 +346,9 @@ def best_bias_shift(logits: Tensor, mass: Tensor, weights: Tensor, steps: int = 
         if size <= 1e-16 or (size < 1e-12 and size >= 0.5 * last):
             break  # what is left is rounding
         last = size
-        # the all-ones direction is the shift that softmax cannot see
-        step = torch.linalg.solve(hessian + 1.0 / len(mass), residual)
+        # the all-ones direction is the shift that softmax cannot see; the lift, for saturated rows
+        lift = torch.finfo(mass.dtype).eps * torch.eye(len(mass), dtype=mass.dtype)
+        step = torch.linalg.solve(hessian + 1.0 / len(mass) + lift, residual)
         step -= step.mean()
         shift -= step * min(1.0, 2.0 / float(step.abs().max().clamp_min(1e-300)))
     return shift

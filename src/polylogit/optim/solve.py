@@ -102,14 +102,19 @@ def solve(
     n_classes: int,
     alpha: float,
     intercept: bool = True,
+    factors: Tensor | None = None,
+    offsets: Tensor | None = None,
     settings: Settings | None = None,
     start: tuple[Tensor, Tensor] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Solution:
-    """Minimise sum_i s_i [lse(z_i) - t_i.z_i] / sum_i s_i + alpha/2 |W|^2 over W (K, D), bias (K,).
+    """Minimise sum_i s_i [lse(z_i) - t_i.z_i] / sum_i s_i + alpha/2 sum_d f_d |W_d|^2.
 
-    `weights` s (N,) need not sum to one. `start` is (W, bias) on the user's scale. The gap of the
-    solution bounds F - F* in nats per row. Raises `TargetError` where a class has no weight or
+    Over W (K, D) and bias (K,), with z_i = W x_i + bias + o_i for `offsets` o (N, K), by default
+    none, and `factors` f (D,) >= 0, by default ones. `weights` s (N,) need not sum to one.
+    `start` is (W, bias) on the user's scale. The gap of the solution bounds F - F* in nats per row.
+
+    Raises `TargetError` where a class has no weight or
     where, without a penalty, no optimum exists; `SolveError` where F is not finite.
     """
     settings = settings or Settings()
@@ -117,15 +122,17 @@ def solve(
         design,
         targets,
         weights / weights.sum(),
-        Ridge(alpha / design.scale.square()),
+        Ridge(alpha * (1.0 if factors is None else factors) / design.scale.square()),
         n_classes,
         intercept,
+        offsets=offsets,
     )
     _refuse_empty_classes(objective)
-    stages = _stages(settings.solver, design, n_classes, alpha)
+    penalised = bool((objective.ridge.strength > 0).all())
+    stages = _stages(settings.solver, design, n_classes, penalised)
     if stages[0] is _NEWTON:
         # float32 where float64 would take long; never where nothing else curves F
-        cheap = alpha == 0 or _hessian_work(design, n_classes) <= DOUBLE_WORK
+        cheap = not penalised or _hessian_work(design, n_classes) <= DOUBLE_WORK
         fast = torch.float64 if cheap else torch.float32
         objective = replace(objective, basis=contrast_basis(n_classes), fast=fast)
     work = float(design.n_rows) * n_classes * design.n_features
@@ -158,23 +165,23 @@ _LBFGS = _Stage("lbfgs", lbfgs)
 _FAST_LBFGS = _Stage("lbfgs", lbfgs, torch.float32)
 
 
-def _stages(wish: str, design: Design, n_classes: int, alpha: float) -> tuple[_Stage, ...]:
+def _stages(wish: str, design: Design, n_classes: int, penalised: bool) -> tuple[_Stage, ...]:
     """The solvers to run, each from where the last one got stuck or slow."""
     if wish == "auto":
-        wish = _quickest(design, n_classes, alpha)
+        wish = _quickest(design, n_classes, penalised)
     if wish == "newton":
         return (_NEWTON,)
     if wish == "newton-cg":
         return (_NEWTON_CG,)
     last = () if wish == "lbfgs" else (_NEWTON_CG,)
-    if alpha == 0:
+    if not penalised:
         return last or (_LBFGS,)
     large = float(design.n_rows) * n_classes * design.n_features > FAST_WORK
     first = (_FAST_LBFGS, _LBFGS) if large else (_LBFGS,)
     return (first[0], *last) if last else first
 
 
-def _quickest(design: Design, n_classes: int, alpha: float) -> str:
+def _quickest(design: Design, n_classes: int, penalised: bool) -> str:
     """Newton where a written-out Hessian is cheap, else the mixture, by a rough count of time."""
     columns = design.n_features + 1.0
     parameters = (n_classes - 1) * columns
@@ -184,7 +191,7 @@ def _quickest(design: Design, n_classes: int, alpha: float) -> str:
     newton_seconds = NEWTON_STEPS * (STEP + 2 * (products + parameters**3 / 3) / FLOPS)
     logits = float(design.n_rows) * n_classes
     lbfgs_seconds = LBFGS_STEPS * (STEP + LOGIT * logits + 4 * logits * columns / THIN_FLOPS)
-    return "newton" if newton_seconds <= lbfgs_seconds or alpha == 0 else "mixed"
+    return "newton" if newton_seconds <= lbfgs_seconds or not penalised else "mixed"
 
 
 def _hessian_work(design: Design, n_classes: int) -> float:
@@ -228,8 +235,9 @@ class _Run:
         return self._solution(status)
 
     def _run(self) -> Status:
-        for self.stage in self.stages:
-            rough = self.stage.dtype == torch.float32
+        for stage in self.stages:
+            self.stage = stage
+            rough = stage.dtype == torch.float32
             status = self._approach() if rough else self._prove()
             if status is not None:
                 return status
@@ -272,7 +280,8 @@ class _Run:
         """Put the solver's points into `self.at`, the best so far, one by one."""
         self.at = objective.evaluate(self.at.point)
         yield
-        for self.at in self.stage.solver(objective, self.at):
+        for at in self.stage.solver(objective, self.at):
+            self.at = at
             self.used[self.stage.name] = None
             yield
 
@@ -347,6 +356,8 @@ class _Run:
             status = Status.CERTIFIED
         objective = self.objective
         weight, bias = objective.design.to_user(*objective.split(best.point))
+        # the common shift of all classes, which softmax cannot see, only costs penalty
+        weight, bias = weight - weight.mean(0), bias - bias.mean()
         statistics = Statistics(
             " + ".join(self.used or [self.stage.name]),
             self._iteration(),
