@@ -533,7 +533,7 @@ BAD_OPTIONS = [
     ({"C": True}, "C must be"),
     ({"tol": 0.0}, "tol must be"),
     ({"max_iter": 0}, "max_iter must be"),
-    ({"solver": "lbfgs"}, "solver 'lbfgs' is not one of"),
+    ({"solver": "saga"}, "solver 'saga' is not one of"),
     ({"label_smoothing": 1.0}, "label_smoothing must be"),
     ({"n_threads": 0}, "n_threads must be"),
     ({"fit_intercept": "no"}, "fit_intercept must be True or False, not 'no'"),

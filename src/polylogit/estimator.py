@@ -65,7 +65,7 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
     label_smoothing : e in [0, 1): each target becomes (1 - e) t + e/K.
     tol : the certified gap to reach, in nats per row.
     max_iter : steps of the solver after which to stop with a `ConvergenceWarning`.
-    solver : "newton" (exact), "newton-cg" (large), or "auto" to choose by size.
+    solver : "newton" (exact), "lbfgs" (large), "newton-cg" (hard), or "auto" to choose.
     warm_start : set out from the model of the last fit, if it has these classes and features.
     n_threads : threads to compute on; None chooses by the size of the problem.
     verbose : 1 prints a line per step.

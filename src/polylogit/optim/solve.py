@@ -48,6 +48,7 @@ from polylogit.optim.separation import is_separable, separates
 from polylogit.optim.threads import chosen_threads, threads
 
 DOUBLE_WORK = 2e8  # multiply-adds of a written-out Hessian up to which it is made in float64
+POLISH_WORK = 2e9  # multiply-adds of a written-out Hessian that nobody waits for
 POLISH = 1e-4  # of tol: where steps cost next to nothing, go on to here
 STUCK = 4 * torch.finfo(torch.float64).eps  # a relative fall of F that is but rounding
 FAST_WORK = 4e6  # multiply-adds of a pass from which float32 pays
@@ -62,6 +63,7 @@ THIN_FLOPS = 3e10  # of float32 products with few classes
 STEP = 4e-4  # seconds that a step takes whatever it computes
 LOGIT = 2e-8  # seconds for all that a step does to one logit
 NEWTON_STEPS, LBFGS_STEPS = 8, 60  # typical
+WORTH = 2.0  # Newton's method may take so much longer: its last step doubles the digits
 MOST_PARAMETERS = 4000  # of a Hessian that is written out
 
 SOLVERS = ("auto", "newton", "lbfgs", "newton-cg")
@@ -191,7 +193,7 @@ def _quickest(design: Design, n_classes: int, penalised: bool) -> str:
     newton_seconds = NEWTON_STEPS * (STEP + 2 * (products + parameters**3 / 3) / FLOPS)
     logits = float(design.n_rows) * n_classes
     lbfgs_seconds = LBFGS_STEPS * (STEP + LOGIT * logits + 4 * logits * columns / THIN_FLOPS)
-    return "newton" if newton_seconds <= lbfgs_seconds or not penalised else "mixed"
+    return "newton" if newton_seconds <= WORTH * lbfgs_seconds or not penalised else "mixed"
 
 
 def _hessian_work(design: Design, n_classes: int) -> float:
@@ -288,7 +290,7 @@ class _Run:
     def _aim(self) -> float:
         """The gap to go on to once certified: where steps are cheap, one or two buy many digits."""
         objective = self.objective
-        cheap = _hessian_work(objective.design, objective.n_classes) <= DOUBLE_WORK
+        cheap = _hessian_work(objective.design, objective.n_classes) <= POLISH_WORK
         return self.settings.tol * (POLISH if self.stage is _NEWTON and cheap else 1.0)
 
     def _certified(self, gap: float, fall: float) -> bool:
