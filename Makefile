@@ -5,11 +5,12 @@ export TMPDIR := $(CURDIR)/.tmp
 export PIP_CACHE_DIR := $(CURDIR)/.tmp/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test check format bench clean
 help:
 	@echo "make demo    set up and run the main job on the built-in penguins"
 	@echo "make test    set up and run the whole test suite"
 	@echo "make check   formatter, linter, type checker, import contracts"
+	@echo "make bench   how fast, against every peer; takes an hour"
 
 .venv/run: pyproject.toml constraints.txt
 	@mkdir -p $(TMPDIR)
@@ -43,5 +44,13 @@ format: .venv/dev
 	$(BIN)/ruff format src tests
 	$(BIN)/ruff check --fix src tests
 
+.venv-peers/ready: benchmarks/peers.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet -r benchmarks/peers.txt
+	@touch $@
+
+bench: .venv/dev .venv-peers/ready
+	$(BIN)/python -m benchmarks.speed
+
 clean:
-	rm -rf .venv .tmp demo build src/*.egg-info
+	rm -rf .venv .venv-peers .tmp demo build src/*.egg-info

@@ -121,7 +121,7 @@ def distribution_cross_entropy(p: Tensor, q: Tensor, dim: int = -1) -> Tensor:
 def kl_divergence(p: Tensor, q: Tensor, dim: int = -1) -> Tensor:
     """KL(P || Q) = sum_k p_k log(p_k / q_k) = H(P, Q) - H(P) >= 0, infinite where q = 0 < p.
 
-    It is a difference of two sums, so for P next to Q rounding may leave it an ulp of H(P) below 0.
+    It is computed as that difference, and may end a few roundings below 0 where P is next to Q.
 
     >>> kl_divergence(torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.3, 0.5]))
     tensor(0.2749)

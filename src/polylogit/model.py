@@ -138,7 +138,7 @@ def _dense(rows: Rows) -> Tensor:
     """Rows in float64, in memory that torch can read: native byte order, ascending, writeable."""
     if isinstance(rows, Tensor):
         return rows.detach().to("cpu", torch.float64)
-    plain = np.require(rows, np.float64, ["C", "W", "E"])
+    plain = np.require(rows, np.float64, ["C", "W"])
     # a single row taken backwards is contiguous to numpy, and its stride negative all the same
     return torch.from_numpy(plain if min(plain.strides) >= 0 else plain.copy())
 

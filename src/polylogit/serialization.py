@@ -221,8 +221,10 @@ def _head(header: dict[str, Any], place: str) -> dict[str, Any]:
             f"written in version {shown(version)} of the format, this polylogit knows versions up "
             f"to {VERSION}; upgrade polylogit",
         )
-    if set(head) != _KEYS or not isinstance(head["record"], dict):
+    if set(head) != _KEYS:
         _refuse(place, f"the metadata must hold {listed(sorted(_KEYS))}, not {listed(head)}")
+    if not isinstance(head["record"], dict):
+        _refuse(place, f"the record must be an object, not {shown(head['record'])}")
     return head
 
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from polylogit.version import __version__
 from polylogit.data.dataset import Dataset
-from polylogit.design import design_of
-from polylogit.errors import OptionError, SchemaError, TargetError
+from polylogit.design import Design, design_of
+from polylogit.errors import DataError, OptionError, SchemaError, TargetError
 from polylogit.model import SoftmaxModel
 from polylogit.optim.objective import Distributions, Labels, Targets
 from polylogit.optim.problem import Progress, Solution
 from polylogit.optim.solve import Settings, solve
-from polylogit.schema import Label
+from polylogit.schema import Label, listed
+from polylogit.version import __version__
 
 AUTO_C = 1.0  # until C is chosen by leave-one-out, "auto" means this
 SMALLEST_C, LARGEST_C = 1e-100, 1e100
+MOST_THREADS = 1024  # far more end the whole process from within OpenMP
 
 ClassWeight = Literal["balanced"] | Mapping[Label, float] | None
 
@@ -85,9 +86,9 @@ def fit(
     weights = _row_weights(dataset, targets, class_weight)
     n_classes = len(dataset.schema.classes)
     alpha = _alpha(strength, float(weights.sum()), n_classes)
-    design = design_of(dataset.features, centred=fit_intercept, names=dataset.schema.names)
+    fit_intercept = _checked_switch(fit_intercept)
     solution = solve(
-        design,
+        _design(dataset, fit_intercept),
         targets,
         weights,
         n_classes=n_classes,
@@ -111,18 +112,21 @@ def training_options(
     solver: str,
     n_threads: int | None,
 ) -> tuple[float, float, Settings]:
-    """The checked strength C, smoothing and settings; no data needed, so callers may ask early.
+    """Return the strength C, smoothing and settings, checked; no data needed, so ask early.
 
     Raises `OptionError`, which names the option, what it was and what it may be.
     """
     settings = Settings(tol=tol, max_iter=max_iter, solver=solver, n_threads=n_threads)
+    if n_threads is not None and n_threads > MOST_THREADS:
+        raise OptionError(f"n_threads must be at most {MOST_THREADS}, not {n_threads!r}")
     return _checked_strength(C), _checked_smoothing(label_smoothing), settings
 
 
-def _checked_strength(C: object) -> float:
+def _checked_strength(option: object) -> float:
+    C = _plain(option)
     if isinstance(C, str) and C == "auto":
         return AUTO_C
-    if isinstance(C, bool) or not isinstance(C, (int, float, np.integer, np.floating)):
+    if isinstance(C, bool) or not isinstance(C, (int, float)):
         raise OptionError(f"C must be 'auto' or a positive number, not {C!r} ({type(C).__name__})")
     if not (SMALLEST_C <= C <= LARGEST_C or C == math.inf):
         raise OptionError(
@@ -132,15 +136,42 @@ def _checked_strength(C: object) -> float:
     return float(C)
 
 
-def _checked_smoothing(smoothing: float) -> float:
+def _checked_smoothing(option: object) -> float:
+    smoothing = _plain(option)
+    if isinstance(smoothing, bool) or not isinstance(smoothing, (int, float)):
+        raise OptionError(f"label_smoothing must be a number, not {smoothing!r}")
     if not 0 <= smoothing < 1:
         raise OptionError(f"label_smoothing must be at least 0 and below 1, not {smoothing!r}")
     return float(smoothing)
 
 
+def _plain(option: object) -> object:
+    """numpy's numbers as Python's: a float32 compared with 1e100 would overflow."""
+    return option.item() if isinstance(option, np.generic) else option
+
+
+def _checked_switch(fit_intercept: object) -> bool:
+    if not isinstance(fit_intercept, bool):
+        raise OptionError(f"fit_intercept must be True or False, not {fit_intercept!r}")
+    return fit_intercept
+
+
+def _design(dataset: Dataset, centred: bool) -> Design:
+    try:
+        return design_of(dataset.features, centred=centred, names=dataset.schema.names)
+    except DataError as error:  # it knows the column, not the file
+        raise DataError(f"{dataset.source}: {error}") from error
+
+
 def _alpha(C: float, total: float, n_classes: int) -> float:
     """The penalty on the mean loss; two classes share one binary weight (see `fit`)."""
-    return (2.0 if n_classes == 2 else 1.0) / (C * total)
+    alpha = (2.0 if n_classes == 2 else 1.0) / (C * total)
+    if not math.isfinite(alpha):
+        raise TargetError(
+            f"all weights together are {total:.3g}, too small for C = {C:g}; multiply the weights "
+            "by a constant"
+        )
+    return alpha
 
 
 def _targets(dataset: Dataset, smoothing: float) -> Targets:
@@ -158,12 +189,26 @@ def _row_weights(dataset: Dataset, targets: Targets, class_weight: ClassWeight) 
         weights = torch.ones(dataset.n_rows, dtype=torch.float64)
     else:
         weights = torch.from_numpy(dataset.weights)
+    _refuse_empty_class(targets.mass(weights), dataset)
     if class_weight is None:
         return weights
     factors = _class_factors(class_weight, dataset.schema.classes, targets.mass(weights))
-    if isinstance(targets, Labels):
-        return weights * factors[targets.codes]
-    return weights * (targets.rows_of @ factors)
+    of_rows = factors[targets.codes] if isinstance(targets, Labels) else targets.rows_of @ factors
+    weights = weights * of_rows
+    if not bool(torch.isfinite(weights.sum())):
+        raise OptionError(f"class_weight {class_weight!r} makes weights beyond float64's range")
+    _refuse_empty_class(targets.mass(weights), dataset)
+    return weights
+
+
+def _refuse_empty_class(mass: Tensor, dataset: Dataset) -> None:
+    """Without weight in any row a class has the probability 0, which no finite weights give."""
+    empty = [dataset.schema.classes[k] for k in torch.nonzero(mass <= 0).flatten().tolist()]
+    if empty:
+        raise TargetError(
+            f"{dataset.source}: the class {listed(empty)} has no row of positive weight, so there "
+            "is no optimum; leave the class out, or give its rows weight"
+        )
 
 
 def _class_factors(
@@ -172,22 +217,31 @@ def _class_factors(
     mass: Tensor,
 ) -> Tensor:
     """One factor per class; "balanced" gives every class the same total weight."""
-    if isinstance(class_weight, str):
-        if class_weight != "balanced":
-            raise OptionError(
-                f"class_weight must be 'balanced', None or a mapping, not {class_weight!r}"
-            )
+    if isinstance(class_weight, str) and class_weight == "balanced":
         return mass.sum() / (len(classes) * mass)
-    unknown = [label for label in class_weight if label not in classes]
-    if unknown:
+    if not isinstance(class_weight, Mapping):
         raise OptionError(
-            f"class_weight names {unknown[0]!r}, which is no class of the data; the classes are "
-            + ", ".join(repr(label) for label in classes[:10])
+            f"class_weight must be 'balanced', None or a mapping from labels to factors, not "
+            f"{class_weight!r}"
         )
-    factors = torch.tensor([float(class_weight.get(label, 1.0)) for label in classes]).double()
-    if not bool((torch.isfinite(factors) & (factors >= 0)).all()):
-        raise OptionError(f"class weights must be finite and not negative, not {class_weight!r}")
-    return factors
+    for label in class_weight:
+        if label not in classes:
+            raise OptionError(
+                f"class_weight names {label!r}, which is no class of the data; the classes are "
+                f"{listed(classes)}"
+            )
+    factors = [_checked_factor(label, class_weight.get(label, 1.0)) for label in classes]
+    return torch.tensor(factors, dtype=torch.float64)
+
+
+def _checked_factor(label: Label, option: object) -> float:
+    factor = _plain(option)
+    number = isinstance(factor, (int, float)) and not isinstance(factor, bool)
+    if not number or not 0 <= cast("float", factor) < math.inf:
+        raise OptionError(
+            f"the class weight of {label!r} must be a finite number >= 0, not {factor!r}"
+        )
+    return float(cast("float", factor))
 
 
 def _start(model: SoftmaxModel, dataset: Dataset) -> tuple[Tensor, Tensor]:
@@ -209,6 +263,7 @@ def _record(dataset: Dataset, solution: Solution, C: float, alpha: float) -> dic
         "alpha": alpha,
         "objective": solution.objective,
         "gap": solution.certificate.gap if solution.certificate.proven else None,
+        "certified": solution.certified,
         "status": solution.message,
         "solver": solution.statistics.solver,
     }

@@ -46,6 +46,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Weights = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="The column with the weights of the rows.")
 ]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="A column to leave out unread; may be repeated."),
+]
 Delimiter = Annotated[
     str | None,
     typer.Option(
@@ -102,10 +106,7 @@ def fit(
         list[str] | None,
         typer.Option(metavar="COLUMN", help="A column to take as text; may be repeated."),
     ] = None,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN", help="A column to leave out; may be repeated."),
-    ] = None,
+    ignore: Ignore = None,
     delimiter: Delimiter = None,
     tol: Annotated[
         float, typer.Option(metavar="NATS", help="The proven gap to reach, per row.")
@@ -114,7 +115,7 @@ def fit(
         int, typer.Option(metavar="STEPS", help="Steps after which to stop.")
     ] = 1000,
     solver: Annotated[
-        str, typer.Option(metavar="NAME", help="newton, newton-cg, or auto: by size.")
+        str, typer.Option(metavar="NAME", help="auto, newton, lbfgs, newton-cg.")
     ] = "auto",
     threads: Annotated[
         int | None, typer.Option(metavar="COUNT", help="By default chosen by size.")
@@ -170,6 +171,7 @@ def predict(
         Path | None,
         typer.Option(metavar="FILE", help="A .csv or .tsv file to write; else standard output."),
     ] = None,
+    ignore: Ignore = None,
     delimiter: Delimiter = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -184,7 +186,9 @@ def predict(
     with terminal.watching(shown=not quiet) as watch:
         from polylogit.app import commands
 
-        prediction = commands.predict(model, data, output, delimiter, watch)
+        prediction = commands.predict(
+            model, data, watch, output=output, ignore=tuple(ignore or ()), delimiter=delimiter
+        )
     if as_json:
         _print_json(prediction.to_json() if output is None else prediction.summary)
     elif output is None:
@@ -203,6 +207,7 @@ def evaluate(
         typer.Option(metavar="COLUMN", help="The column with the labels; else that of the fit."),
     ] = None,
     weights: Weights = None,
+    ignore: Ignore = None,
     delimiter: Delimiter = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -213,7 +218,15 @@ def evaluate(
     with terminal.watching(shown=not quiet) as watch:
         from polylogit.app import commands
 
-        summary = commands.evaluate(model, data, target, weights, delimiter, watch)
+        summary = commands.evaluate(
+            model,
+            data,
+            watch,
+            target=target,
+            weights=weights,
+            ignore=tuple(ignore or ()),
+            delimiter=delimiter,
+        )
     if as_json:
         _print_json(summary)
     else:
@@ -267,7 +280,7 @@ def run(arguments: list[str]) -> int:
         status = _invoked(arguments)
         sys.stdout.flush()
     except InputError as error:
-        return _complain(str(error), USAGE)
+        return _complain(_as_options(str(error)), USAGE)
     except PolylogitError as error:
         return _complain(str(error), FAILURE)
     except (KeyboardInterrupt, typer.Abort):
@@ -296,6 +309,23 @@ def _invoked(arguments: list[str]) -> int:
     except typer.Exit as done:
         return done.exit_code
     return 0
+
+
+def _as_options(message: str) -> str:
+    """The library's words for what to try, as they are typed here.
+
+    >>> _as_options("leave it out (ignore)")
+    'leave it out (--ignore)'
+    """
+    for word, typed in _TYPED.items():
+        message = message.replace(word, typed)
+    return message
+
+
+_TYPED = {
+    "(ignore)": "(--ignore)",
+    "name the column as categorical": "take the column as text (--categorical)",
+}
 
 
 def _usage(error: typer.TyperException) -> str:

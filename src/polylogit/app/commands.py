@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +22,7 @@ from polylogit.data.targets import (
     weights_from_column,
 )
 from polylogit.diagnostics.metrics import Scores, score
-from polylogit.errors import InputError, OptionError
+from polylogit.errors import InputError, OptionError, TargetError
 from polylogit.model import SoftmaxModel
 from polylogit.optim.problem import Status
 from polylogit.schema import Label, Schema, Table, listed
@@ -159,9 +160,12 @@ def _parted(
 
 def _refuse_unlearnable(table: Table | Matrix, request: FitRequest) -> None:
     """Of all rows: what would be said of a part of them could only puzzle."""
+    if table.n_rows == 0:
+        raise TargetError(f"{table.source}: there are no rows to learn from")
     if isinstance(table, Matrix):
-        if table.targets is not None:
-            refuse_degenerate(from_memory(table.targets, table.n_rows, table), None, table)
+        if table.targets is None:
+            raise TargetError(f"{table.source} holds no labels; save them beside X as 'y'")
+        refuse_degenerate(from_memory(table.targets, table.n_rows, table), None, table)
         return
     targets = from_column(table.column(cast("str", request.target)), table)
     weights = None
@@ -175,10 +179,7 @@ def _learned(rows: Table | Matrix, request: FitRequest, *, part: bool) -> Datase
     try:
         return prepare(rows, target=request.target, weights=request.weights)
     except InputError as error:
-        if not part:
-            raise
-        left = f"{rows.n_rows} rows that --holdout {request.holdout:g} leaves; 0 leaves all"
-        raise type(error)(f"{error} (among the {left})") from error
+        raise (_of_part(error, rows, request, "leaves") if part else error) from error
 
 
 def _held_out(rows: Table | Matrix, request: FitRequest, schema: Schema) -> Dataset:
@@ -187,8 +188,15 @@ def _held_out(rows: Table | Matrix, request: FitRequest, schema: Schema) -> Data
     try:
         return prepare(rows, target=target, weights=request.weights, schema=schema)
     except InputError as error:
-        held = f"{rows.n_rows} rows that --holdout {request.holdout:g} holds out; 0 holds none"
-        raise type(error)(f"{error} (among the {held})") from error
+        raise _of_part(error, rows, request, "holds out") from error
+
+
+def _of_part(error: InputError, rows: Table | Matrix, request: FitRequest, does: str) -> InputError:
+    """An error that speaks of all rows, with the words that tell which rows they are."""
+    if not re.search(rf"\b{rows.n_rows} (rows|weights)|no row of", str(error)):
+        return error
+    part = f"{rows.n_rows} rows that --holdout {request.holdout:g} {does}; try --holdout 0"
+    return type(error)(f"{error} (among the {part})")
 
 
 def _train(dataset: Dataset, request: FitRequest, watch: Watch) -> Fit:
@@ -238,16 +246,25 @@ def _fit_summary(request: FitRequest, dataset: Dataset, outcome: Fit) -> dict[st
 def evaluate(
     path: Path,
     data: str,
-    target: str | None,
-    weights: str | None,
-    delimiter: str | None,
     watch: Watch,
+    *,
+    target: str | None = None,
+    weights: str | None = None,
+    ignore: tuple[str, ...] = (),
+    delimiter: str | None = None,
 ) -> dict[str, Any]:
     """Score the model in a file on labelled rows."""
     model = _loaded(path, watch)
     target = target or model.schema.target or "y"
     watch.stage(f"reading {data}")
-    dataset = read(data, target=target, weights=weights, schema=model.schema, delimiter=delimiter)
+    dataset = read(
+        data,
+        target=target,
+        weights=weights,
+        schema=model.schema,
+        ignore=ignore,
+        delimiter=delimiter,
+    )
     watch.stage(f"scoring {dataset.n_rows} rows")
     scores = _scores(model, dataset)
     head = {"model": str(path), "source": dataset.source, "classes": list(model.classes)}
@@ -280,16 +297,28 @@ class Prediction:
 
 
 def predict(
-    path: Path, data: str, output: Path | None, delimiter: str | None, watch: Watch
+    path: Path,
+    data: str,
+    watch: Watch,
+    *,
+    output: Path | None = None,
+    ignore: tuple[str, ...] = (),
+    delimiter: str | None = None,
 ) -> Prediction:
     """Predict the rows of a file; with `output`, write them there, whole or not at all."""
     separator = None if output is None else _separator(output)
     _check_output("--output", output, data, path)
     model = _loaded(path, watch)
     watch.stage(f"reading {data}")
-    dataset = read(data, schema=model.schema, delimiter=delimiter)
+    schema = model.schema
+    # The target is named, in case its labels are in the file: they may be words, like "1" and "x".
+    table = read_table(
+        data, schema=schema, target=schema.target, ignore=ignore, delimiter=delimiter
+    )
+    dataset = prepare(cast("Any", table), schema=schema)
     watch.stage(f"predicting {dataset.n_rows} rows")
-    prediction = _predicted(model, dataset, {"model": str(path), "output": _text(output)})
+    head = {"model": str(path), "output": _text(output)}
+    prediction = _predicted(model, dataset, {**head, **_cells(dataset, ignore)})
     if output is not None and separator is not None:
         text = prediction.text(separator)
         storage.write_atomically(output, text.encode("utf-8", "backslashreplace"))
@@ -306,7 +335,6 @@ def _predicted(model: SoftmaxModel, dataset: Dataset, head: dict[str, Any]) -> P
         "n_rows": dataset.n_rows,
         "classes": list(model.classes),
         "predicted": counts.tolist(),
-        **_cells(dataset),
     }
     return Prediction(summary, model.classes, codes, functional.softmax(logits, 1).numpy())
 
@@ -347,8 +375,9 @@ def _cell(value: object, delimiter: str) -> str:
     ('"a,b"', '"two\rlines"', '3')
     """
     text = str(value)
-    plain = text and text == text.strip() and not any(c in text for c in (delimiter, *'"\r\n'))
-    return text if plain else '"' + text.replace('"', '""') + '"'
+    if not any(c in text for c in (delimiter, *'"\r\n')):
+        return text
+    return '"' + text.replace('"', '""') + '"'
 
 
 # -------------------------------------------------------------------------------------- shared

@@ -102,7 +102,8 @@ class _Bar:
 
     def stage(self, text: str) -> None:
         self.first_gap = None
-        self.bar.update(self.task, description=text, total=None)
+        self.bar.remove_task(self.task)
+        self.task = self.bar.add_task(text, total=None)
 
     def step(self, now: Progress) -> None:
         if self.first_gap is None and math.isfinite(now.gap):
@@ -137,9 +138,10 @@ def _told(now: Progress) -> str:
 
 def fit_text(summary: dict[str, Any]) -> None:
     """The result of a fit: what was fitted, how sure it is, how good on rows held out."""
-    console = Console(highlight=False)
+    console = _stdout()
     classes, n_rows = summary["classes"], summary["n_train"]
-    _say(console, f"{n_rows} rows, {summary['n_features']} features, {len(classes)} classes")
+    features = "1 feature" if summary["n_features"] == 1 else f"{summary['n_features']} features"
+    _say(console, f"{n_rows} rows, {features}, {len(classes)} classes")
     strength = "inf (no penalty)" if summary["C"] is None else f"{summary['C']:g}"
     note = f" ({summary['C_note']})" if summary["C_note"] else ""
     _say(console, f"C = {strength}{note}, objective {summary['objective']:.6f} nats per row")
@@ -159,7 +161,7 @@ def fit_text(summary: dict[str, Any]) -> None:
 
 def evaluate_text(summary: dict[str, Any]) -> None:
     """How good a model is on labelled rows."""
-    console = Console(highlight=False)
+    console = _stdout()
     _say(console, f"{summary['model']} on {summary['n_rows']} rows of {summary['source']}:")
     notes(summary)
     _draw_scores(console, summary, summary["classes"])
@@ -167,7 +169,7 @@ def evaluate_text(summary: dict[str, Any]) -> None:
 
 def predict_text(summary: dict[str, Any]) -> None:
     """How many rows were predicted, and as what."""
-    console = Console(highlight=False)
+    console = _stdout()
     counts = zip(summary["classes"], summary["predicted"], strict=True)
     said = ", ".join(f"{count} {_name(label)}" for label, count in counts if count)
     _say(console, f"{summary['n_rows']} rows predicted: {said}; saved to {summary['output']}")
@@ -195,6 +197,11 @@ def interrupted(summary: dict[str, Any]) -> None:
 def _note(line: str) -> None:
     with suppress(OSError):  # a full disk behind stderr is no reason to lose the results
         _say(Console(stderr=True, highlight=False), line)
+
+
+def _stdout() -> Console:
+    """As wide as it takes: squeezed into a narrow terminal, a count would lose its digits."""
+    return Console(highlight=False, width=100_000)
 
 
 def _say(console: Console, line: str) -> None:
@@ -233,5 +240,4 @@ def _draw_confusion(console: Console, confusion: list[list[int]], names: list[Te
         table.add_column(name, justify="right")
     for name, counts in zip(names, confusion, strict=True):
         table.add_row(name, *map(str, counts))
-    # As wide as it needs: squeezed into a narrow terminal, a count would break in two.
-    console.print(table, width=10_000, crop=False, no_wrap=True)
+    console.print(table)

@@ -1,0 +1,497 @@
+"""`polylogit.app.commands`: the summaries are those of the library, and no file is half-written."""
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import polylogit
+from polylogit.app import commands, terminal
+from polylogit.app.commands import FitRequest, Prediction, evaluate, fit, harmless, predict
+from polylogit.data.read import prepare, read_table, split
+from polylogit.diagnostics.metrics import score
+from polylogit.errors import DataError, InputError, OptionError, SchemaError, TargetError
+from polylogit.model import SoftmaxModel
+from polylogit.schema import Schema
+
+PLAIN = {
+    "target": None,
+    "model": None,
+    "C": "auto",
+    "holdout": 0.2,
+    "refit": False,
+    "weights": None,
+    "class_weight": None,
+    "label_smoothing": 0.0,
+    "intercept": True,
+    "categorical": (),
+    "ignore": (),
+    "delimiter": None,
+    "tol": 1e-6,
+    "max_iter": 1000,
+    "solver": "auto",
+    "n_threads": None,
+    "seed": 0,
+}
+
+
+class Log:
+    """A watch that remembers, and may stop the fit at a step, as Ctrl-C does."""
+
+    def __init__(self, stop_at=math.inf):
+        self.stages, self.steps, self.stop_at = [], [], stop_at
+
+    def stage(self, text):
+        self.stages.append(text)
+
+    def step(self, now):
+        self.steps.append(now)
+        if len(self.steps) >= self.stop_at:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fitted(data, watch=None, **options):
+    return fit(FitRequest(data, **{**PLAIN, **options}), watch or Log())
+
+
+def refusal(call, *args, **options):
+    with pytest.raises(InputError) as caught:
+        call(*args, **options)
+    return type(caught.value), str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    """120 rows, three classes, weights, a category: nothing fits it perfectly."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(3, size=120)
+    x = rng.normal(size=(120, 2)) + np.eye(3)[codes][:, :2]
+    return pd.DataFrame(
+        {
+            "a": x[:, 0],
+            "b": x[:, 1],
+            "c": rng.choice(["u", "v"], size=120),
+            "w": rng.uniform(0.5, 2, size=120),
+            "y": np.array(["p", "q", "r"])[codes],
+        }
+    )
+
+
+@pytest.fixture
+def file(noisy):
+    noisy.to_csv("a.csv", index=False)
+    return "a.csv"
+
+
+# ----------------------------------------------------------------------------------------- fit
+
+
+def test_the_scores_are_those_of_the_model_on_the_rows_that_it_never_saw(file):
+    found = fitted(file, target="y", model=Path("m.safetensors"), weights="w")
+    model = polylogit.load("m.safetensors")
+    training, held_out = split(read_table(file), target="y", fraction=0.2, seed=0)
+    expected = polylogit.fit(prepare(training, target="y", weights="w"))
+    torch.testing.assert_close(model.weight, expected.model.weight, rtol=0, atol=0)
+    rows = prepare(held_out, target="y", weights="w", schema=model.schema)
+    scores = score(model.log_probabilities(rows.features).numpy(), rows.targets, rows.weights)
+    assert found["holdout"] == scores.to_json()
+    assert (
+        found["holdout"]
+        != score(model.log_probabilities(rows.features).numpy(), rows.targets).to_json()
+    )
+    assert (found["n_rows"], found["n_train"], found["holdout"]["n_rows"]) == (120, 96, 24)
+    assert found["alpha"] == expected.alpha
+    assert found["objective"] == expected.solution.objective
+    assert found["classes"] == ["p", "q", "r"]
+
+
+def test_the_seed_chooses_the_rows(file):
+    one, same, other = (fitted(file, target="y", seed=seed) for seed in (1, 1, 2))
+    assert one["holdout"] == same["holdout"]
+    assert one["holdout"] != other["holdout"]
+
+
+def test_no_holdout_learns_from_all_rows(file):
+    found = fitted(file, target="y", holdout=0.0, refit=True)
+    assert (found["holdout"], found["refit"], found["n_train"]) == (None, False, 120)
+
+
+def test_refit_scores_the_first_model_and_saves_the_second(file):
+    watch = Log()
+    found = fitted(file, watch, target="y", refit=True, model=Path("m.safetensors"))
+    assert (found["refit"], found["n_train"]) == (True, 120)
+    assert found["holdout"] == fitted(file, target="y")["holdout"]
+    everything = polylogit.fit(polylogit.read(file, target="y"))
+    weight = polylogit.load("m.safetensors").weight
+    torch.testing.assert_close(weight, everything.model.weight, rtol=0, atol=0)
+    assert watch.stages == [
+        "reading a.csv",
+        "fitting 96 rows",
+        "fitting 120 rows",
+        "saving m.safetensors",
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"C": 0.1},
+        {"C": math.inf},
+        {"class_weight": "balanced"},
+        {"label_smoothing": 0.2},
+        {"fit_intercept": False},
+        {"max_iter": 1, "solver": "newton-cg"},
+        {"tol": 0.1, "solver": "newton-cg"},
+        {"n_threads": 1},
+    ],
+    ids=str,
+)
+def test_every_option_reaches_the_fit(options, file):
+    asked = {name: value for name, value in options.items() if name != "fit_intercept"}
+    found = fitted(file, target="y", holdout=0.0, intercept="fit_intercept" not in options, **asked)
+    expected = polylogit.fit(polylogit.read(file, target="y"), **options)
+    assert found["objective"] == expected.solution.objective
+    assert found["iterations"] == expected.solution.statistics.iterations
+    assert found["certified"] == expected.solution.certified
+    assert found["C"] == (None if expected.C == math.inf else expected.C)
+
+
+def test_columns_left_out_and_taken_as_text(noisy):
+    noisy.assign(n=np.arange(120) % 4, junk=0).to_csv("a.csv", index=False)
+    found = fitted("a.csv", target="y", ignore=("junk", "w"), categorical=("n",))
+    assert found["ignored"] == ["junk", "w"]
+    assert found["n_features"] == 8
+
+
+def test_a_gap_that_is_not_proven_is_null(file):
+    found = fitted(file, target="y", C=math.inf, solver="newton-cg")
+    assert (found["C"], found["gap"], found["certified"]) == (None, None, False)
+
+
+def test_the_progress_of_the_fit_is_told(file):
+    watch = Log()
+    found = fitted(file, watch, target="y")
+    assert watch.steps[-1].iteration == found["iterations"] > 0
+
+
+def test_after_ctrl_c_there_is_no_second_fit_and_the_first_is_saved(file):
+    watch = Log(stop_at=2)
+    found = fitted(file, watch, target="y", refit=True, model=Path("m.safetensors"))
+    assert (found["interrupted"], found["refit"], found["n_train"]) == (True, False, 96)
+    assert len(watch.steps) == 2
+    assert polylogit.load("m.safetensors").record["certified"] is False
+    assert found["holdout"]["n_rows"] == 24
+
+
+@pytest.mark.parametrize("kind", ["npz", "svmlight", "distributions"])
+def test_what_is_numbers_already_needs_no_target(kind, noisy):
+    X, y = noisy[["a", "b"]].to_numpy(), pd.factorize(noisy["y"], sort=True)[0]
+    name = "a.svm" if kind == "svmlight" else "a.npz"
+    if kind == "svmlight":
+        lines = (f"{label} 1:{a} 2:{b}" for label, (a, b) in zip(y, X, strict=True))
+        Path(name).write_text("\n".join(lines))
+    else:
+        np.savez(name, X=X, y=np.eye(3)[y] * 0.9 + 0.1 / 3 if kind == "distributions" else y)
+    found = fitted(
+        name, model=Path("m.safetensors"), label_smoothing=0.1 * (kind != "distributions")
+    )
+    expected = fitted(name, target="y", label_smoothing=0.1 * (kind != "distributions"))
+    assert found["holdout"] == expected["holdout"]
+    assert found["classes"] == [0, 1, 2]
+    assert evaluate(Path("m.safetensors"), name, Log())["n_rows"] == 120
+    assert predict(Path("m.safetensors"), name, Log()).summary["n_rows"] == 120
+
+
+def test_hard_and_soft_targets_give_the_same_fit(noisy):
+    X, y = noisy[["a", "b"]].to_numpy(), pd.factorize(noisy["y"], sort=True)[0]
+    np.savez("hard.npz", X=X, y=y)
+    np.savez("soft.npz", X=X, y=np.eye(3)[y] * 0.9 + 0.1 / 3)
+    hard, soft = fitted("hard.npz", label_smoothing=0.1), fitted("soft.npz")
+    assert hard["objective"] == pytest.approx(soft["objective"], abs=1e-9)
+    assert hard["holdout"]["confusion"] == soft["holdout"]["confusion"]
+
+
+# ------------------------------------------------------------------------- what a fit refuses
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tol": -1.0}, "--tol must be a positive number of nats per row, not -1.0"),
+        ({"max_iter": 0}, "--max-iter must be a whole number >= 1, not 0"),
+        ({"n_threads": 0}, "--threads must be a whole number >= 1, not 0"),
+        ({"solver": "x"}, "--solver 'x' is not one of auto, newton, "),
+        ({"label_smoothing": 2.0}, "--label-smoothing must be at least 0 and below 1, not 2.0"),
+        (
+            {"holdout": -0.5},
+            "--holdout must be at least 0 and below 1, a part of the rows, not -0.5",
+        ),
+        ({"ignore": ("y",)}, "--ignore y would leave out the column that --target names"),
+        (
+            {"ignore": ("w",), "weights": "w"},
+            "--ignore w would leave out the column that --weights names",
+        ),
+        ({"weights": "y"}, "--target and --weights cannot both be 'y'"),
+        (
+            {"model": Path("no/m.safetensors")},
+            "cannot write 'no/m.safetensors': there is no folder",
+        ),
+    ],
+)
+def test_options_are_refused_before_the_data_are_read(options, message):
+    kind, found = refusal(fitted, "no such file", **{"target": "y", **options})
+    assert (kind, found[: len(message)]) == (OptionError, message)
+
+
+def test_data_are_never_overwritten_by_the_model(file):
+    before = Path(file).read_bytes()
+    Path("link.csv").symlink_to(file)
+    Path("hard.csv").hardlink_to(file)
+    for name in ("a.csv", "./a.csv", "link.csv", "hard.csv"):
+        kind, found = refusal(fitted, file, target="y", model=Path(name))
+        assert kind is OptionError
+        assert found == f"--model {Path(name)} would overwrite what is read; name another file"
+    assert Path(file).read_bytes() == before
+
+
+def test_a_table_needs_a_target(file):
+    assert refusal(fitted, file) == (
+        OptionError,
+        "a.csv is a table: name the column with the labels by --target COLUMN (columns: 'a', 'b', "
+        "'c', 'w', 'y')",
+    )
+
+
+LEFT = " (among the {} rows that --holdout {:g} {}; try --holdout 0)"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "kind", "message"),
+    [
+        # of the whole file, in its own numbers
+        ("x,y\n1,a\n2,a\n3,a\n", {}, TargetError, "a.csv: all 3 rows have the class 'a'; a "),
+        ("x,y\n1,a\n2,b\n3,c\n", {}, TargetError, "a.csv: the labels are 3 different classes in 3"),
+        ("x,w,y\n1,1,a\n2,-1,b\n3,1,a\n4,1,b\n", {"weights": "w"}, TargetError,
+         "a.csv: the weight of line 3 is -1.0 (1 such); weights lie between 0 and 1e+100"),
+        ("x,w,y\n1,u,a\n2,v,b\n3,u,a\n4,v,b\n", {"weights": "w"}, TargetError,
+         "a.csv: the weights column 'w' is categorical; weights are numbers >= 0"),
+        ("x,w,y\n1,0,a\n2,1,b\n3,0,a\n4,1,b\n", {"weights": "w"}, TargetError,
+         "a.csv: the class 'a' has no row of positive weight; drop the class or its rows"),
+        ("x,y\n1,a\n2,b\n", {}, TargetError,
+         "a.csv: no class has two rows (2 rows, 2 classes), so nothing can be held out"),
+        ("d,y\n2024-01-01,a\n2024-01-02,b\n2024-01-03,a\n2024-01-04,b\n", {}, SchemaError,
+         "a.csv: column 'd' holds dates ("),
+        # of a part of it
+        ("x,y\n1,a\n2,a\n3,b\n4,b\n5,c\n6,c\n", {}, TargetError,
+         "a.csv: the labels are 3 different classes in 3 rows (such as 'a', 'b' and 1 more), so "
+         "they name rows; choose a column of classes" + LEFT.format(3, 0.2, "leaves")),
+        ("x,y\n,a\n,a\n,b\n,b\n", {"holdout": 0.5}, SchemaError,
+         "a.csv: column 'x' holds no value in any of 2 rows; leave it out (ignore)"
+         + LEFT.format(2, 0.5, "leaves")),
+        ("x,w,y\n1,1,a\n2,0,a\n3,1,b\n4,0,b\n", {"weights": "w", "holdout": 0.5, "seed": 2},
+         TargetError,
+         "a.csv: the class 'a' has no row of positive weight; drop the class or its rows"
+         + LEFT.format(2, 0.5, "leaves")),
+        ("x,w,y\n1,1,a\n2,0,a\n3,1,b\n4,0,b\n", {"weights": "w", "holdout": 0.5, "seed": 5},
+         TargetError,
+         "a.csv: all 2 weights are zero; no row counts" + LEFT.format(2, 0.5, "holds out")),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_which_rows_it_means(content, options, kind, message):
+    Path("a.csv").write_text(content)
+    found = refusal(fitted, "a.csv", target="y", **options)
+    assert found[0] is kind
+    assert found[1].startswith(message)
+    assert ("among the" in found[1]) == ("among the" in message)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"X": np.ones((0, 2)), "y": np.ones(0)}, "a.npz: there are no rows to learn from"),
+        ({"X": np.ones((3, 2))}, "a.npz holds no labels; save them beside X as 'y'"),
+        (
+            {"X": np.ones((3, 2)), "y": np.ones(3)},
+            "a.npz: all 3 rows have the class 1; a classifier needs at least two classes",
+        ),
+    ],
+)
+def test_arrays_that_cannot_be_learned_from(arrays, message):
+    np.savez("a.npz", **arrays)
+    assert refusal(fitted, "a.npz") == (TargetError, message)
+
+
+# ------------------------------------------------------------------------------------- predict
+
+
+@pytest.fixture
+def model(file):
+    fitted(file, target="y", model=Path("m.safetensors"), ignore=("w",))
+    return Path("m.safetensors")
+
+
+def test_the_rows_are_those_of_the_model_to_the_last_digit(model, file):
+    watch = Log()
+    prediction = predict(model, file, watch, output=Path("p.csv"))
+    loaded = polylogit.load(model)
+    features = polylogit.read(file, schema=loaded.schema).features
+    header, *rows = csv.reader(Path("p.csv").read_text().splitlines())
+    assert header == ["prediction", "p_p", "p_q", "p_r"]
+    assert [row[0] for row in rows] == loaded.labels(features).tolist()
+    np.testing.assert_array_equal(
+        np.array([row[1:] for row in rows], dtype=float), loaded.probabilities(features).numpy()
+    )
+    assert prediction.summary["predicted"] == [
+        [row[0] for row in rows].count(name) for name in "pqr"
+    ]
+    assert prediction.summary["ignored"] == ["w"]
+    assert watch.stages == ["loading m.safetensors", "reading a.csv", "predicting 120 rows"]
+
+
+def test_a_tsv_file_is_cut_by_tabs(model, file):
+    predict(model, file, Log(), output=Path("p.TSV"))
+    assert Path("p.TSV").read_text().startswith("prediction\tp_p\tp_q\tp_r\n")
+
+
+@pytest.mark.parametrize("name", ["p.txt", "p", "csv", "/dev/stdout"])
+def test_rows_go_to_a_table_or_to_stdout(name, model, file):
+    assert refusal(predict, model, file, Log(), output=Path(name)) == (
+        OptionError,
+        f"--output must name a .csv or .tsv file, not '{name}'; without it the rows go to "
+        "standard output",
+    )
+
+
+def test_nothing_that_is_read_is_overwritten(model, file):
+    model.rename("m.csv")
+    for name in (file, "m.csv"):
+        before = Path(name).read_bytes()
+        kind, found = refusal(predict, Path("m.csv"), file, Log(), output=Path(name))
+        assert (kind, "would overwrite what is read" in found) == (OptionError, True)
+        assert Path(name).read_bytes() == before
+
+
+def test_predictions_from_before_stay_if_the_new_ones_fail(model):
+    Path("p.csv").write_text("before")
+    Path("b.csv").write_text("a,b,c\n1,2\n")
+    kind, _ = refusal(predict, model, "b.csv", Log(), output=Path("p.csv"))
+    assert (kind, Path("p.csv").read_text()) == (DataError, "before")
+
+
+def test_labels_in_the_file_are_no_hindrance():
+    labels = ["1", "x"] * 8
+    pd.DataFrame({"a": np.arange(16) % 5, "y": labels}).to_csv("a.csv", index=False)
+    fitted("a.csv", target="y", categorical=("y",), model=Path("m.safetensors"))
+    prediction = predict(Path("m.safetensors"), "a.csv", Log())
+    assert set(prediction.to_json()["prediction"]) <= {"1", "x"}
+    assert prediction.summary["ignored"] == []
+
+
+def made(classes, probabilities):
+    codes = np.argmax(probabilities, 1)
+    return Prediction({}, tuple(classes), codes, np.array(probabilities))
+
+
+def test_a_table_is_read_back_as_it_was_meant():
+    classes = ("a,b", 'say "x"', "two\nlines", "one\rline", "tab\tbed", " edge ", "🌹", "")
+    prediction = made(classes, np.eye(8))
+    for delimiter in (",", "\t"):
+        text = prediction.text(delimiter)
+        header, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        assert header == ["prediction", *(f"p_{label}" for label in classes)]
+        assert [row[0] for row in rows] == list(classes)
+        assert text.endswith("0,1.0\n".replace(",", delimiter))
+
+
+@pytest.mark.parametrize(
+    ("classes", "cells"),
+    [((-1, 1), ["-1", "1"]), ((False, True), ["False", "True"]), ((0.5, 1.5), ["0.5", "1.5"])],
+)
+def test_labels_that_are_no_text(classes, cells):
+    prediction = made(classes, [[0.75, 0.25], [0.125, 0.875]])
+    assert prediction.text(",") == (
+        f"prediction,p_{cells[0]},p_{cells[1]}\n{cells[0]},0.75,0.25\n{cells[1]},0.125,0.875\n"
+    )
+    assert prediction.to_json() == {
+        "prediction": list(classes),
+        "probabilities": [[0.75, 0.25], [0.125, 0.875]],
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+a", "-cmd|x", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1"]
+)
+def test_no_cell_begins_like_a_formula(text):
+    assert harmless(text) == f"'{text}"
+    table = made((text, "b"), [[1.0, 0.0]]).text(",")
+    header, row = csv.reader(io.StringIO(table, newline=""))
+    assert row[0] == f"'{text}"
+    assert header[1] == f"p_{text}"
+    assert not any(cell.startswith(commands.FORMULA_STARTS) for cell in (*header, *row))
+
+
+@pytest.mark.parametrize("label", ["a=1", "-", "+", "-1", "+1.5", "-inf", "'=1", "", -1, True, 2.5])
+def test_what_is_no_formula_stays_as_it_is(label):
+    assert harmless(label) is label
+
+
+# ------------------------------------------------------------------------------------ evaluate
+
+
+def test_an_evaluation_counts_every_row(model, file):
+    watch = Log()
+    found = evaluate(model, file, watch)
+    assert found["n_rows"] == np.sum(found["confusion"]) == 120
+    assert (found["model"], found["source"]) == ("m.safetensors", "a.csv")
+    assert found["classes"] == ["p", "q", "r"]
+    assert watch.stages == ["loading m.safetensors", "reading a.csv", "scoring 120 rows"]
+
+
+def test_an_evaluation_takes_another_target_and_weights(model, noisy):
+    plain = evaluate(model, "a.csv", Log())
+    noisy.rename(columns={"y": "truth"}).to_csv("b.csv", index=False)
+    assert refusal(evaluate, model, "b.csv", Log())[0] is SchemaError
+    other = evaluate(model, "b.csv", Log(), target="truth")
+    assert other["log_loss"] == plain["log_loss"]
+    weighed = evaluate(model, "a.csv", Log(), weights="w")
+    assert weighed["log_loss"] != plain["log_loss"]
+    assert weighed["confusion"] == plain["confusion"]
+
+
+def test_a_delimiter_can_be_named(model, noisy):
+    noisy.to_csv("b.csv", index=False, sep=":")
+    assert evaluate(model, "b.csv", Log(), delimiter=":") == {
+        **evaluate(model, "a.csv", Log()),
+        "source": "b.csv",
+    }
+    rows, same = (
+        predict(model, name, Log(), delimiter=mark).to_json()["probabilities"]
+        for name, mark in (("a.csv", None), ("b.csv", ":"))
+    )
+    assert rows == same
+
+
+def test_the_likeliest_class_is_found_where_probabilities_are_equal_in_print():
+    logits = torch.tensor([[0.0], [1e-17]])
+    model = SoftmaxModel(logits, torch.zeros(2), Schema.for_array(1, ("a", "b"), "y"))
+    polylogit.save(model, "m.safetensors")
+    np.savez("a.npz", X=np.ones((2, 1)))
+    found = predict(Path("m.safetensors"), "a.npz", Log()).to_json()
+    assert found["prediction"] == ["b", "b"]
+    assert found["probabilities"] == [[0.5, 0.5], [0.5, 0.5]]
+
+
+def test_a_watch_of_the_terminal_will_do(file):
+    with terminal.watching(shown=False) as watch:
+        assert fitted(file, watch, target="y")["certified"]
