@@ -72,7 +72,7 @@ def score(
     precision, recall, f1, macro = _per_class(weighed)
     return Scores(
         n_rows,
-        accuracy=float(share @ (predicted == codes)),
+        accuracy=float(share[predicted == codes].sum() / share.sum()),
         log_loss=float(share @ -log_probabilities[rows, codes]),
         brier=float(share @ np.maximum(squares, 0.0)),
         macro_f1=macro,
