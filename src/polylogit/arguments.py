@@ -130,7 +130,7 @@ def _refuse_label(labels: Tensor, outside: Tensor, n_classes: int) -> NoReturn:
 
 
 def check_weight(scores: Tensor, weight: Tensor | None) -> None:
-    """Refuse class weights that are not one number (K,) for each class, in the type of the scores."""
+    """Refuse class weights that are not (K,) numbers in the type of the scores."""
     n_classes = scores.shape[class_axis(scores)]
     if weight is not None and (weight.shape != (n_classes,) or weight.dtype != scores.dtype):
         raise TargetError(
