@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from polylogit.data.dataset import Dataset
+from polylogit.data.dataset import Dataset, Rows
+from polylogit.data.factors import factors_of
+from polylogit.data.offsets import offsets_of
 from polylogit.design import Design, design_of
 from polylogit.errors import DataError, OptionError, SchemaError, TargetError
 from polylogit.model import SoftmaxModel
@@ -53,6 +55,8 @@ def fit(
     solver: str = "auto",
     start: SoftmaxModel | None = None,
     n_threads: int | None = None,
+    offset: Any = None,
+    penalty_factors: Any = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Fit:
     """Fit softmax classification to a data set, to a certified optimum.
@@ -64,6 +68,10 @@ def fit(
     with alpha = 1 / (C S), and 2 / (C S) for two classes: there the optimum is the one of binary
     logistic regression with the weights W_1 - W_0 and the penalty |W_1 - W_0|^2 / (2 C). The bias
     is never penalised, and no feature needs scaling. `C="auto"` is 1.0 for now.
+
+    `offset` (N, K) is added to the logits; of two classes it may be (N,), added to the log odds of
+    the second. `penalty_factors` f make the penalty alpha/2 sum_d f_d |W_d|^2: one number >= 0 for
+    each encoded column, or a mapping from column names.
 
     The solution's certificate proves F - F* <= gap; the fit runs until gap <= `tol`. `start` is a
     model to set out from. Raises `OptionError` for an option outside its range, `TargetError`
@@ -87,6 +95,7 @@ def fit(
     n_classes = len(dataset.schema.classes)
     alpha = _alpha(strength, float(weights.sum()), n_classes)
     fit_intercept = _checked_switch(fit_intercept)
+    factors = _penalty_factors(penalty_factors, dataset, alpha)
     solution = solve(
         _design(dataset, fit_intercept),
         targets,
@@ -94,11 +103,13 @@ def fit(
         n_classes=n_classes,
         alpha=alpha,
         intercept=fit_intercept,
+        factors=factors,
+        offsets=_offsets(offset, dataset),
         settings=settings,
         start=None if start is None else _start(start, dataset),
         progress=progress,
     )
-    record = _record(dataset, solution, strength, alpha)
+    record = _record(dataset, solution, strength, alpha) | _given(offset, factors)
     model = SoftmaxModel(solution.weight, solution.bias, dataset.schema, record)
     return Fit(model, solution, strength, alpha)
 
@@ -172,6 +183,24 @@ def _alpha(C: float, total: float, n_classes: int) -> float:
             "by a constant"
         )
     return alpha
+
+
+def _penalty_factors(option: Any, dataset: Dataset, alpha: float) -> Tensor | None:
+    if option is None:
+        return None
+    factors = torch.from_numpy(factors_of(option, dataset.schema))
+    if alpha > 0 and not bool(factors.any()):
+        raise OptionError(
+            "penalty_factors are all 0, which leaves no penalty; say that with C = inf"
+        )
+    return factors
+
+
+def _offsets(option: Any, dataset: Dataset) -> Tensor | None:
+    if option is None:
+        return None
+    n_classes = len(dataset.schema.classes)
+    return torch.from_numpy(offsets_of(option, dataset.n_rows, n_classes, Rows(dataset.source)))
 
 
 def _targets(dataset: Dataset, smoothing: float) -> Targets:
@@ -251,6 +280,12 @@ def _start(model: SoftmaxModel, dataset: Dataset) -> tuple[Tensor, Tensor]:
             f"features: the data have {len(dataset.schema.classes)} and {dataset.n_features}"
         )
     return model.weight, model.bias
+
+
+def _given(offset: Any, factors: Tensor | None) -> dict[str, object]:
+    """What else the fit was given, for the record: nothing, most often."""
+    said: dict[str, object] = {} if offset is None else {"offset": True}
+    return said if factors is None else {**said, "penalty_factors": factors.tolist()}
 
 
 def _record(dataset: Dataset, solution: Solution, C: float, alpha: float) -> dict[str, object]:

@@ -160,16 +160,36 @@ def test_every_option_reaches_the_request(monkeypatch, run):
         "fit d --target t --model m --C 3 --holdout 0.5 --refit --weights w "
         "--class-weight balanced --label-smoothing 0.1 --no-intercept --categorical a "
         "--categorical b --ignore c --ignore d --delimiter ; --tol 1e-3 --max-iter 7 "
-        "--solver newton --threads 2 --seed 9"
+        "--solver newton --threads 2 --seed 9 --penalty-factor a=0.5 --penalty-factor b=1=2"
     )
     assert seen == [
         commands.FitRequest(
             "d", "t", cli.Path("m"), 3.0, holdout=0.5, refit=True, weights="w",
             class_weight="balanced", label_smoothing=0.1, intercept=False, categorical=("a", "b"),
             ignore=("c", "d"), delimiter=";", tol=1e-3, max_iter=7, solver="newton", n_threads=2,
-            seed=9,
+            seed=9, penalty_factors={"a": 0.5, "b=1": 2.0},
         )
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ("age", "--penalty-factor must be COLUMN=NUMBER, not 'age'"),
+        ("age=x", "--penalty-factor must be COLUMN=NUMBER, not 'age=x'"),
+        ("=2", "--penalty-factor must be COLUMN=NUMBER, not '=2'"),
+        ("a=1 --penalty-factor a=2", "--penalty-factor gives 'a' two factors; keep one"),
+        (
+            "height=1",
+            "--penalty-factor names 'height', which is no column of the data (columns: 'x1', 'x2', "
+            "'x3', 'x4')",
+        ),
+    ],
+)
+def test_penalty_factors_as_they_are_typed(pairs, message, run):
+    status, out, err = run(f"fit lesson --target y --holdout 0 --penalty-factor {pairs}")
+    assert (status, out) == (2, "")
+    assert err == f"error: {message}\n"
 
 
 @pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("inf", np.inf), ("1e-3", 1e-3)])

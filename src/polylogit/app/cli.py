@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,6 +102,13 @@ def fit(
     label_smoothing: Annotated[
         float, typer.Option(metavar="PART", help="From 0 to below 1.")
     ] = 0.0,
+    penalty_factor: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=NUMBER",
+            help="A factor on the penalty of a column, 0 for none; may be repeated.",
+        ),
+    ] = None,
     intercept: Annotated[bool, typer.Option(help="Whether every class has a bias.")] = True,
     categorical: Annotated[
         list[str] | None,
@@ -152,6 +160,7 @@ def fit(
             solver=solver,
             n_threads=threads,
             seed=seed,
+            penalty_factors=_penalty_factors(penalty_factor or ()),
         )
         summary = commands.fit(request, watch)
     if as_json:
@@ -242,6 +251,22 @@ def _strength(text: str) -> float | str:
         raise OptionError(f"--C must be auto, inf or a positive number, not {text!r}") from None
 
 
+def _penalty_factors(pairs: Sequence[str]) -> dict[str, float]:
+    """COLUMN=NUMBER, cut at the last "=": a column's name may hold one."""
+    factors: dict[str, float] = {}
+    for pair in pairs:
+        name, _, number = pair.rpartition("=")
+        if name in factors:
+            raise OptionError(f"--penalty-factor gives {name!r} two factors; keep one")
+        try:
+            factors[name] = float(number)
+        except ValueError:
+            name = ""
+        if not name:
+            raise OptionError(f"--penalty-factor must be COLUMN=NUMBER, not {pair!r}")
+    return factors
+
+
 def _class_weight(text: str) -> str | None:
     if text not in ("none", "balanced"):
         raise OptionError(f"--class-weight must be none or balanced, not {text!r}")
@@ -323,6 +348,7 @@ def _as_options(message: str) -> str:
 
 
 _TYPED = {
+    "penalty_factors": "--penalty-factor",
     "(ignore)": "(--ignore)",
     "name the column as categorical": "take the column as text (--categorical)",
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,6 +66,7 @@ class FitRequest:
     solver: str
     n_threads: int | None
     seed: int
+    penalty_factors: Mapping[str, float] = field(default_factory=dict)
 
 
 # ----------------------------------------------------------------------------------------- fit
@@ -211,6 +213,7 @@ def _train(dataset: Dataset, request: FitRequest, watch: Watch) -> Fit:
         max_iter=request.max_iter,
         solver=request.solver,
         n_threads=request.n_threads,
+        penalty_factors=request.penalty_factors or None,
         progress=watch.step,
     )
 

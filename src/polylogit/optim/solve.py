@@ -326,16 +326,29 @@ class _Run:
                 f"the objective became {at.value} on finite data; the columns are too extreme for "
                 "float64 in combination: express the largest in another unit"
             )
-        if codes is not None and separates(logits_of(at), codes):
+        if codes is not None and not self._partly() and separates(self._own_logits(), codes):
             raise _separated("perfectly")
 
     def _refuse_separated(self) -> None:
         """A direction that separates only some rows leaves no optimum either."""
         objective, codes = self.objective, self._separable_codes()
         if codes is not None and is_separable(
-            objective.design, codes, objective.n_classes, objective.intercept
+            objective.design,
+            codes,
+            objective.n_classes,
+            objective.intercept,
+            objective.ridge.strength == 0,
         ):
-            raise _separated("in some rows")
+            raise _separated("in some rows", partly=self._partly())
+
+    def _partly(self) -> bool:
+        """Whether some columns are penalised: then a point that separates proves nothing."""
+        return bool((self.objective.ridge.strength > 0).any())
+
+    def _own_logits(self) -> Tensor:
+        """What the features say, without the offsets."""
+        logits, offsets = logits_of(self.at), self.objective.offsets
+        return logits if offsets is None else logits - offsets
 
     def _separable_codes(self) -> Tensor | None:
         """The labels (N,) where nothing but they keeps the weights finite."""
@@ -387,8 +400,9 @@ def _is_slow(gaps: list[float], tol: float) -> bool:
     return pace * SLOW < math.log(gaps[-1] / tol)
 
 
-def _separated(how: str) -> TargetError:
+def _separated(how: str, *, partly: bool = False) -> TargetError:
+    advice = "give every column a penalty factor above 0" if partly else "set C to a finite number"
     return TargetError(
         f"the features separate the classes {how}, so without a penalty the weights grow for ever "
-        "and no optimum exists; set C to a finite number"
+        f"and no optimum exists; {advice}"
     )
