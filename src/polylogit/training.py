@@ -82,7 +82,102 @@ def fit(
     >>> outcome.solution.certified, outcome.model.labels(np.array([[0.5], [2.5]])).tolist()
     (True, ['a', 'b'])
     """
-    strength, smoothing, settings = training_options(
+    prepared = prepare(
+        dataset,
+        fit_intercept=fit_intercept,
+        class_weight=class_weight,
+        label_smoothing=label_smoothing,
+        tol=tol,
+        max_iter=max_iter,
+        solver=solver,
+        n_threads=n_threads,
+        offset=offset,
+        penalty_factors=penalty_factors,
+        C=C,
+    )
+    return prepared.fit(checked_strength(C), start, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """All that a fit needs but the strength of its penalty, checked; see `fit` for the words."""
+
+    dataset: Dataset
+    design: Design
+    targets: Targets
+    weights: Tensor
+    intercept: bool
+    factors: Tensor | None
+    offsets: Tensor | None
+    settings: Settings
+
+    def fit(
+        self,
+        C: float,
+        start: SoftmaxModel | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Fit:
+        """One fit, to a certified optimum."""
+        solution = solve(
+            self.design,
+            self.targets,
+            self.weights,
+            n_classes=self.n_classes,
+            alpha=self.alpha(C),
+            intercept=self.intercept,
+            factors=self.factors,
+            offsets=self.offsets,
+            settings=self.settings,
+            start=None if start is None else _start(start, self.dataset),
+            progress=progress,
+        )
+        return self.outcome(C, solution)
+
+    def outcome(self, C: float, solution: Solution) -> Fit:
+        """The model of a solution under C, with its record."""
+        alpha = self.alpha(C)
+        record = _record(self.dataset, solution, C, alpha) | self._given()
+        model = SoftmaxModel(solution.weight, solution.bias, self.dataset.schema, record)
+        return Fit(model, solution, C, alpha)
+
+    @property
+    def n_classes(self) -> int:
+        """K."""
+        return len(self.dataset.schema.classes)
+
+    def alpha(self, C: float) -> float:
+        """The penalty on the mean loss that C stands for."""
+        alpha = _alpha(C, float(self.weights.sum()), self.n_classes)
+        if alpha > 0 and self.factors is not None and not bool(self.factors.any()):
+            raise OptionError(
+                "penalty_factors are all 0, which leaves no penalty; say that with C = inf"
+            )
+        return alpha
+
+    def _given(self) -> dict[str, object]:
+        """What else the fit was given, for the record: nothing, most often."""
+        said: dict[str, object] = {} if self.offsets is None else {"offset": True}
+        if self.factors is None:
+            return said
+        return {**said, "penalty_factors": self.factors.tolist()}
+
+
+def prepare(
+    dataset: Dataset,
+    *,
+    fit_intercept: bool = True,
+    class_weight: ClassWeight = None,
+    label_smoothing: float = 0.0,
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+    solver: str = "auto",
+    n_threads: int | None = None,
+    offset: Any = None,
+    penalty_factors: Any = None,
+    C: object = "auto",
+) -> Prepared:
+    """Check all options and bring the data into the form of a solver; `C` is only checked."""
+    _, smoothing, settings = training_options(
         C=C,
         label_smoothing=label_smoothing,
         tol=tol,
@@ -92,26 +187,17 @@ def fit(
     )
     targets = _targets(dataset, smoothing)
     weights = _row_weights(dataset, targets, class_weight)
-    n_classes = len(dataset.schema.classes)
-    alpha = _alpha(strength, float(weights.sum()), n_classes)
     fit_intercept = _checked_switch(fit_intercept)
-    factors = _penalty_factors(penalty_factors, dataset, alpha)
-    solution = solve(
+    return Prepared(
+        dataset,
         _design(dataset, fit_intercept),
         targets,
         weights,
-        n_classes=n_classes,
-        alpha=alpha,
-        intercept=fit_intercept,
-        factors=factors,
-        offsets=_offsets(offset, dataset),
-        settings=settings,
-        start=None if start is None else _start(start, dataset),
-        progress=progress,
+        fit_intercept,
+        _penalty_factors(penalty_factors, dataset),
+        _offsets(offset, dataset),
+        settings,
     )
-    record = _record(dataset, solution, strength, alpha) | _given(offset, factors)
-    model = SoftmaxModel(solution.weight, solution.bias, dataset.schema, record)
-    return Fit(model, solution, strength, alpha)
 
 
 def training_options(
@@ -130,10 +216,11 @@ def training_options(
     settings = Settings(tol=tol, max_iter=max_iter, solver=solver, n_threads=n_threads)
     if n_threads is not None and n_threads > MOST_THREADS:
         raise OptionError(f"n_threads must be at most {MOST_THREADS}, not {n_threads!r}")
-    return _checked_strength(C), _checked_smoothing(label_smoothing), settings
+    return checked_strength(C), _checked_smoothing(label_smoothing), settings
 
 
-def _checked_strength(option: object) -> float:
+def checked_strength(option: object) -> float:
+    """C as a number; `OptionError` for what is none or out of range."""
     C = _plain(option)
     if isinstance(C, str) and C == "auto":
         return AUTO_C
@@ -185,15 +272,8 @@ def _alpha(C: float, total: float, n_classes: int) -> float:
     return alpha
 
 
-def _penalty_factors(option: Any, dataset: Dataset, alpha: float) -> Tensor | None:
-    if option is None:
-        return None
-    factors = torch.from_numpy(factors_of(option, dataset.schema))
-    if alpha > 0 and not bool(factors.any()):
-        raise OptionError(
-            "penalty_factors are all 0, which leaves no penalty; say that with C = inf"
-        )
-    return factors
+def _penalty_factors(option: Any, dataset: Dataset) -> Tensor | None:
+    return None if option is None else torch.from_numpy(factors_of(option, dataset.schema))
 
 
 def _offsets(option: Any, dataset: Dataset) -> Tensor | None:
@@ -280,12 +360,6 @@ def _start(model: SoftmaxModel, dataset: Dataset) -> tuple[Tensor, Tensor]:
             f"features: the data have {len(dataset.schema.classes)} and {dataset.n_features}"
         )
     return model.weight, model.bias
-
-
-def _given(offset: Any, factors: Tensor | None) -> dict[str, object]:
-    """What else the fit was given, for the record: nothing, most often."""
-    said: dict[str, object] = {} if offset is None else {"offset": True}
-    return said if factors is None else {**said, "penalty_factors": factors.tolist()}
 
 
 def _record(dataset: Dataset, solution: Solution, C: float, alpha: float) -> dict[str, object]:

@@ -84,6 +84,19 @@ def test_the_best_bias_balances_every_class():
     torch.testing.assert_close(best.point[:, :-1], at.point[:, :-1], rtol=0, atol=0)
 
 
+def test_a_balanced_evaluation_is_the_best_bias_at_the_price_of_one():
+    p = problem()
+    point = random_point(p)
+    best = p.objective.with_best_bias(p.objective.evaluate(point))
+    found = p.objective.evaluate_balanced(point)
+    torch.testing.assert_close(found.point, best.point, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.gradient, best.gradient, rtol=1e-9, atol=1e-14)
+    assert found.value == pytest.approx(best.value, rel=1e-14)
+    passes = p.objective.tally.passes
+    assert p.objective.with_best_bias(found) is found  # nothing is left to balance
+    assert p.objective.tally.passes == passes
+
+
 def test_the_start_is_the_best_model_that_sees_no_feature():
     p = problem()
     at = p.objective.evaluate(p.objective.start())

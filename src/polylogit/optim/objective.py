@@ -29,12 +29,13 @@ from torch import Tensor
 
 from polylogit.design import Block, Design, column_pairs
 from polylogit.optim.penalty import Ridge
-from polylogit.optim.preconditioner import DiagonalPreconditioner, GramPreconditioner
+from polylogit.optim.preconditioner import DiagonalPreconditioner, GramPreconditioner, Kept
 from polylogit.optim.problem import Evaluation, Preconditioner
 
 LOGITS_BYTES = 2**30  # keep the logits of a point up to this size, recompute them beyond
 CHUNK_ELEMENTS = 2**18  # of logits per elementwise step, so that temporaries stay in cache
 PRODUCT_BYTES = 4 * 2**20  # of features times probabilities at a time, to stay in cache
+BALANCED = 2 * torch.finfo(torch.float64).eps  # residual of a class with its best bias: rounding
 WIDEST_GRAM = 4096  # features; beyond, the preconditioner is diagonal
 
 Reduce = Callable[[Tensor], Tensor]
@@ -120,6 +121,7 @@ class SoftmaxObjective:
     fast: torch.dtype = torch.float32
     reduce: Reduce = lambda partial: partial
     tally: Tally = field(default_factory=Tally)
+    kept: Kept | None = None  # sums of the preconditioner that may be used again
 
     # ------------------------------------------------------------------ the Problem's questions
 
@@ -162,14 +164,19 @@ class SoftmaxObjective:
 
         Designs too wide for a D x D matrix get the diagonal of the Hessian itself.
         """
-        probabilities = torch.softmax(logits_of(at), 1)
+        probabilities, kept = torch.softmax(logits_of(at), 1), self.kept or Kept()
         if self.design.n_features > WIDEST_GRAM:
             spread = probabilities.sub_(probabilities.square())
             weights = spread.mul_(self.weights[:, None].to(spread.dtype)).to(self.fast)
-            diagonal = self._sum(lambda block: _gram_diagonal(block, weights), self.fast)
+            diagonal = kept.renewed(
+                float(weights.sum()),
+                lambda: self._sum(lambda block: _gram_diagonal(block, weights), self.fast),
+            )
             return DiagonalPreconditioner(self._bordered_diagonal(diagonal))
         spread = (1 - probabilities.square().sum(1)) / (self.n_classes - 1)
-        return GramPreconditioner(self._curvature_gram((self.weights * spread).to(self.fast)))
+        share = (self.weights * spread).to(self.fast)
+        gram = kept.renewed(float(share.sum()), lambda: self._curvature_gram(share))
+        return GramPreconditioner(gram + torch.diag(self.ridge_columns()))
 
     # --------------------------------------------------------------------- for the certificate
 
@@ -178,13 +185,33 @@ class SoftmaxObjective:
 
         Newton's method on K unknowns over kept logits; one pass, for the gradient, at the end.
         """
-        if not self.intercept or float(self.split_gradient(at.gradient)[1].abs().max()) <= 1e-16:
+        if not self.intercept or self._is_balanced(at):
             return at
-        shift = best_bias_shift(logits_of(at), self.targets.mass(self.weights), self.weights)
-        step = torch.zeros_like(at.point)
+        return self._shifted(at.point, logits_of(at))
+
+    def evaluate_balanced(self, point: Tensor) -> Evaluation:
+        """`with_best_bias` of a point whose logits are not known: the price of one evaluation."""
+        if not self.intercept:
+            return self.evaluate(point)
+        weight, bias = (part.to(self.dtype) for part in self.split(point))
+        logits = torch.empty(self.design.n_rows, self.n_classes, dtype=self.dtype)
+        self.tally.passes += 1
+        for block in self.design.blocks(self.dtype):
+            z = torch.add(block.matmul(weight), bias, out=logits[block.rows])
+            if self.offsets is not None:
+                z.add_(self.offsets[block.rows])
+        return self._shifted(point, logits)
+
+    def _is_balanced(self, at: Evaluation) -> bool:
+        _, bias = self.split_gradient(at.gradient)
+        return float(bias.abs().max()) <= BALANCED
+
+    def _shifted(self, point: Tensor, logits: Tensor) -> Evaluation:
+        shift = best_bias_shift(logits, self.targets.mass(self.weights), self.weights)
+        step = torch.zeros_like(point)
         step[:, -1] = self.contract(shift[:, None]).squeeze(1)
-        logits = logits_of(at) + shift
-        return self.evaluate_known(at.point + step, logits, torch.softmax(logits, 1))
+        logits = logits + shift
+        return self.evaluate_known(point + step, logits, torch.softmax(logits, 1))
 
     # ----------------------------------------------------------------------------- coordinates
 
@@ -266,11 +293,9 @@ class SoftmaxObjective:
     # ------------------------------------------------------------------- for the preconditioner
 
     def _curvature_gram(self, weights: Tensor) -> Tensor:
-        """X~' diag(w) X~ + ridge, with the bias as last column of X~."""
+        """X~' diag(w) X~, with the bias as last column of X~."""
         gram = self._sum(lambda block: _bordered_gram(block, weights), self.fast).double()
-        if not self.intercept:
-            gram = gram[:-1, :-1]
-        return gram + torch.diag(self.ridge_columns())
+        return gram if self.intercept else gram[:-1, :-1]
 
     def _bordered_diagonal(self, diagonal: Tensor) -> Tensor:
         kept = diagonal if self.intercept else diagonal[:, :-1]

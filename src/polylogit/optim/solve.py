@@ -46,6 +46,7 @@ from polylogit.optim.problem import (
 )
 from polylogit.optim.separation import is_separable, separates
 from polylogit.optim.threads import chosen_threads, threads
+from polylogit.optim.trail import Trail
 
 DOUBLE_WORK = 2e8  # multiply-adds of a written-out Hessian up to which it is made in float64
 POLISH_WORK = 2e9  # multiply-adds of a written-out Hessian that nobody waits for
@@ -109,12 +110,15 @@ def solve(
     settings: Settings | None = None,
     start: tuple[Tensor, Tensor] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    trail: Trail | None = None,
 ) -> Solution:
     """Minimise sum_i s_i [lse(z_i) - t_i.z_i] / sum_i s_i + alpha/2 sum_d f_d |W_d|^2.
 
     Over W (K, D) and bias (K,), with z_i = W x_i + bias + o_i for `offsets` o (N, K), by default
     none, and `factors` f (D,) >= 0, by default ones. `weights` s (N,) need not sum to one.
-    `start` is (W, bias) on the user's scale. The gap of the solution bounds F - F* in nats per row.
+    `start` is (W, bias) on the user's scale. A `trail` holds what the last solve of the same data
+    under a neighbouring penalty has left; this one sets out from there, and leaves its own. The gap
+    of the solution bounds F - F* in nats per row.
 
     Raises `TargetError` where a class has no weight or
     where, without a penalty, no optimum exists; `SolveError` where F is not finite.
@@ -128,6 +132,7 @@ def solve(
         n_classes,
         intercept,
         offsets=offsets,
+        kept=None if trail is None else trail.curvature,
     )
     _refuse_empty_classes(objective)
     penalised = bool((objective.ridge.strength > 0).all())
@@ -137,9 +142,11 @@ def solve(
         cheap = not penalised or _hessian_work(design, n_classes) <= DOUBLE_WORK
         fast = torch.float64 if cheap else torch.float32
         objective = replace(objective, basis=contrast_basis(n_classes), fast=fast)
+    if trail is not None and stages[0] is _FAST_LBFGS:
+        stages = (_FAST_LBFGS, _LBFGS, *stages[1:])  # its memory is worth more than a new solver
     work = float(design.n_rows) * n_classes * design.n_features
     with threads(chosen_threads(work, settings.n_threads)):
-        return _Run(objective, stages, settings, progress).from_point(start)
+        return _Run(objective, stages, settings, progress, trail).from_point(start)
 
 
 def _refuse_empty_classes(objective: SoftmaxObjective) -> None:
@@ -210,11 +217,13 @@ class _Run:
         stages: tuple[_Stage, ...],
         settings: Settings,
         progress: Callable[[Progress], None] | None,
+        trail: Trail | None = None,
     ) -> None:
         self.objective = objective
         self.stages = stages
         self.settings = settings
         self.progress = progress
+        self.trail = trail
         self.stage = stages[0]
         self.used: dict[str, None] = {}  # names of solvers, in order
         self.history: list[Progress] = []
@@ -228,7 +237,8 @@ class _Run:
             point = objective.start()
         else:
             point = objective.join(*objective.design.from_user(*start))
-        self.at = Evaluation(point, math.inf, point)
+        self.left = None if self.trail is None else self.trail.last(objective)
+        self.at = self.left or Evaluation(point, math.inf, point)
         try:
             status = self._run()
         except KeyboardInterrupt:
@@ -237,6 +247,8 @@ class _Run:
         return self._solution(status)
 
     def _run(self) -> Status:
+        if self._proven_by_the_last():
+            return Status.CERTIFIED
         for stage in self.stages:
             self.stage = stage
             rough = stage.dtype == torch.float32
@@ -244,6 +256,17 @@ class _Run:
             if status is not None:
                 return status
         return self._end()
+
+    def _proven_by_the_last(self) -> bool:
+        """Whether the end of the last solve is close enough to this optimum too."""
+        if self.left is None or estimate(self.objective, self.left) > self.settings.tol:
+            return False
+        best, certificate = certify(self.objective, self.left)
+        if certificate.gap > self.settings.tol:
+            return False
+        self.at, self.proven = best, (best, certificate)
+        self._note(certificate.gap)
+        return True
 
     def _approach(self) -> Status | None:
         """Come close in float32, which proves nothing; None when float64 should look at it."""
@@ -280,12 +303,25 @@ class _Run:
 
     def _points(self, objective: SoftmaxObjective) -> Iterator[None]:
         """Put the solver's points into `self.at`, the best so far, one by one."""
-        self.at = objective.evaluate(self.at.point)
+        self.at = self._opening(objective)
         yield
-        for at in self.stage.solver(objective, self.at):
+        for at in self._solver(objective):
             self.at = at
             self.used[self.stage.name] = None
             yield
+
+    def _opening(self, objective: SoftmaxObjective) -> Evaluation:
+        """The first point of a stage: where the last one ended, or where the trail leads."""
+        if self.left is None or self.trail is None:
+            rough = isinstance(self.at.state, Tensor) and self.at.state.dtype != objective.dtype
+            return (objective.evaluate_balanced if rough else objective.evaluate)(self.at.point)
+        left, self.left = self.left, None
+        return self.trail.continued(objective, left)
+
+    def _solver(self, objective: SoftmaxObjective) -> Solver:
+        if self.trail is not None and self.stage.name == "lbfgs":
+            return lbfgs(objective, self.at, self.trail.pairs)
+        return self.stage.solver(objective, self.at)
 
     def _aim(self) -> float:
         """The gap to go on to once certified: where steps are cheap, one or two buy many digits."""
@@ -367,6 +403,8 @@ class _Run:
 
     def _solution(self, status: Status) -> Solution:
         best, certificate = self._examined()
+        if self.trail is not None:
+            self.trail.remember(self.objective.ridge, best)
         if status is Status.ITERATION_LIMIT and certificate.gap <= self.settings.tol:
             status = Status.CERTIFIED
         objective = self.objective
