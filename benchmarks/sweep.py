@@ -70,7 +70,8 @@ def main(rows: str = "") -> None:
             f"{name:<6} {middle[0]:5d} passes {middle[1]:7.2f} s cpu {clock:7.2f} s, gap {gap:.1e}"
         )
     for field in ("passes", "cpu", "seconds"):
-        ratio = median(getattr(s, field) / getattr(f, field) for f, s in zip(fits, sweeps))
+        pairs = zip(fits, sweeps, strict=True)
+        ratio = median(getattr(many, field) / getattr(single, field) for single, many in pairs)
         print(f"ratio of {field:<8} {ratio:.2f}")
 
 

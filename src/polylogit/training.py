@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polylogit.checkpoint import Checkpoint, fingerprint
 from polylogit.data.dataset import Dataset, Rows
 from polylogit.data.factors import factors_of
 from polylogit.data.offsets import offsets_of
@@ -18,14 +19,17 @@ from polylogit.design import Design, design_of
 from polylogit.errors import DataError, OptionError, SchemaError, TargetError
 from polylogit.model import SoftmaxModel
 from polylogit.optim.objective import Distributions, Labels, Targets
-from polylogit.optim.problem import Progress, Solution
-from polylogit.optim.solve import Settings, solve
+from polylogit.optim.problem import Progress, Solution, Status
+from polylogit.optim.solve import Keep, Settings, solve
 from polylogit.schema import Label, listed
+from polylogit.storage import Path
 from polylogit.version import __version__
 
 AUTO_C = 1.0  # until C is chosen by leave-one-out, "auto" means this
 SMALLEST_C, LARGEST_C = 1e-100, 1e100
 MOST_THREADS = 1024  # far more end the whole process from within OpenMP
+
+_UNFINISHED = (Status.INTERRUPTED, Status.ITERATION_LIMIT)
 
 ClassWeight = Literal["balanced"] | Mapping[Label, float] | None
 
@@ -57,6 +61,7 @@ def fit(
     n_threads: int | None = None,
     offset: Any = None,
     penalty_factors: Any = None,
+    checkpoint: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Fit:
     """Fit softmax classification to a data set, to a certified optimum.
@@ -72,6 +77,9 @@ def fit(
     `offset` (N, K) is added to the logits; of two classes it may be (N,), added to the log odds of
     the second. `penalty_factors` f make the penalty alpha/2 sum_d f_d |W_d|^2: one number >= 0 for
     each encoded column, or a mapping from column names.
+
+    `checkpoint` names a file in which the fit is kept while it runs, at most every few seconds.
+    Started again after it was killed or stopped, it goes on from there; done, it removes the file.
 
     The solution's certificate proves F - F* <= gap; the fit runs until gap <= `tol`. `start` is a
     model to set out from. Raises `OptionError` for an option outside its range, `TargetError`
@@ -95,7 +103,7 @@ def fit(
         penalty_factors=penalty_factors,
         C=C,
     )
-    return prepared.fit(checked_strength(C), start, progress)
+    return prepared.fit(checked_strength(C), start, progress, checkpoint)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +124,28 @@ class Prepared:
         C: float,
         start: SoftmaxModel | None = None,
         progress: Callable[[Progress], None] | None = None,
+        checkpoint: Path | None = None,
     ) -> Fit:
-        """One fit, to a certified optimum."""
-        solution = solve(
+        """One fit, to a certified optimum; `checkpoint` as in `polylogit.fit`."""
+        beginning = None if start is None else _start(start, self.dataset)
+        if checkpoint is None:
+            return self.outcome(C, self._solve(C, beginning, progress, None))
+        file = Checkpoint(checkpoint, self.fingerprint(C))
+        solution = self._solve(C, file.read() or beginning, progress, file.offer)
+        if solution.status in _UNFINISHED:
+            file.write(solution.weight, solution.bias)
+        else:
+            file.remove()
+        return self.outcome(C, solution)
+
+    def _solve(
+        self,
+        C: float,
+        start: tuple[Tensor, Tensor] | None,
+        progress: Callable[[Progress], None] | None,
+        keep: Keep | None,
+    ) -> Solution:
+        return solve(
             self.design,
             self.targets,
             self.weights,
@@ -128,10 +155,24 @@ class Prepared:
             factors=self.factors,
             offsets=self.offsets,
             settings=self.settings,
-            start=None if start is None else _start(start, self.dataset),
+            start=start,
             progress=progress,
+            keep=keep,
         )
-        return self.outcome(C, solution)
+
+    def fingerprint(self, C: float) -> str:
+        """A name for the problem: the same for the same optimum sought in the same data."""
+        data = self.dataset
+        return fingerprint(
+            data.features,
+            data.targets,
+            self.weights,
+            self.offsets,
+            self.factors,
+            getattr(self.targets, "smoothing", None),
+            (C, self.intercept, data.schema.classes, data.schema.names),
+            self.targets.rows_of if isinstance(self.targets, Distributions) else None,
+        )
 
     def outcome(self, C: float, solution: Solution) -> Fit:
         """The model of a solution under C, with its record."""

@@ -495,3 +495,47 @@ def test_the_likeliest_class_is_found_where_probabilities_are_equal_in_print():
 def test_a_watch_of_the_terminal_will_do(file):
     with terminal.watching(shown=False) as watch:
         assert fitted(file, watch, target="y")["certified"]
+
+
+# --------------------------------------------------------------------------------- checkpoints
+
+
+def test_a_checkpoint_is_made_gone_on_from_and_removed(folder):
+    class StoppedLater(Log):
+        def step(self, now):
+            super().step(now)
+            assert now.iteration < 2 or Path("c.ckpt").exists()
+
+    options = {**PLAIN, "target": "species", "solver": "newton-cg", "checkpoint": Path("c.ckpt")}
+    first = fit(FitRequest("penguins", **options), StoppedLater(stop_at=5))
+    assert (first["interrupted"], Path("c.ckpt").exists()) == (True, True)
+    log = Log()
+    again = fit(FitRequest("penguins", **{**options, "refit": True}), log)
+    assert (again["certified"], again["refit"]) == (True, True)
+    assert log.steps[0].objective == pytest.approx(first["objective"], abs=1e-12)
+    assert list(Path().glob("c.ckpt*")) == []
+
+
+def test_the_fit_on_all_rows_has_a_checkpoint_of_its_own(folder):
+    class StoppedInRefit(Log):
+        def step(self, now):
+            super().step(now)
+            if len(self.stages) > 2 and now.iteration == 2:
+                raise KeyboardInterrupt
+
+    options = {**PLAIN, "target": "species", "refit": True, "checkpoint": Path("c.ckpt")}
+    summary = fit(FitRequest("penguins", **options), StoppedInRefit())
+    assert summary["interrupted"]
+    assert [path.name for path in Path().glob("c.ckpt*")] == ["c.ckpt.refit"]
+    assert fit(FitRequest("penguins", **options), Log())["certified"]
+    assert list(Path().glob("c.ckpt*")) == []
+
+
+def test_a_checkpoint_over_the_model_or_the_data_is_refused(folder):
+    both = {**PLAIN, "target": "species", "model": Path("m"), "checkpoint": Path("m")}
+    with pytest.raises(OptionError, match="--model and --checkpoint cannot both be 'm'"):
+        fit(FitRequest("penguins", **both), Log())
+    Path("d.csv").write_text("x,y\n1,a\n2,b\n")
+    over = {**PLAIN, "target": "y", "checkpoint": Path("d.csv")}
+    with pytest.raises(OptionError, match=r"--checkpoint d\.csv would overwrite what is read"):
+        fit(FitRequest("d.csv", **over), Log())

@@ -129,6 +129,10 @@ def fit(
         int | None, typer.Option(metavar="COUNT", help="By default chosen by size.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="NUMBER", help="Which rows are held out.")] = 0,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where a fit that is killed goes on when run again."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -161,6 +165,7 @@ def fit(
             n_threads=threads,
             seed=seed,
             penalty_factors=_penalty_factors(penalty_factor or ()),
+            checkpoint=checkpoint,
         )
         summary = commands.fit(request, watch)
     if as_json:

@@ -67,6 +67,7 @@ class FitRequest:
     n_threads: int | None
     seed: int
     penalty_factors: Mapping[str, float] = field(default_factory=dict)
+    checkpoint: Path | None = None
 
 
 # ----------------------------------------------------------------------------------------- fit
@@ -87,12 +88,12 @@ def fit(request: FitRequest, watch: Watch) -> dict[str, Any]:
     training, held_out = _parted(table, request)
     dataset = _learned(training, request, part=held_out is not None)
     evaluation = None if held_out is None else _held_out(held_out, request, dataset.schema)
-    outcome = _train(dataset, request, watch)
+    outcome = _train(dataset, request, watch, request.checkpoint)
     scores = None if evaluation is None else _scores(outcome.model, evaluation)
     refit = request.refit and evaluation is not None and not _stopped(outcome)
     if refit:
         dataset = _learned(table, request, part=False)
-        outcome = _train(dataset, request, watch)
+        outcome = _train(dataset, request, watch, _second(request.checkpoint))
     if request.model is not None:
         watch.stage(f"saving {request.model}")
         serialization.save(outcome.model, request.model)
@@ -126,6 +127,9 @@ def _check(request: FitRequest) -> None:
     if request.target is not None and request.target == request.weights:
         raise OptionError(f"--target and --weights cannot both be {request.target!r}")
     _check_output("--model", request.model, request.data)
+    if request.checkpoint is not None and request.checkpoint == request.model:
+        raise OptionError(f"--model and --checkpoint cannot both be {str(request.model)!r}")
+    _check_output("--checkpoint", request.checkpoint, request.data)
 
 
 def _check_output(option: str, path: Path | None, *inputs: str | Path) -> None:
@@ -201,7 +205,12 @@ def _of_part(error: InputError, rows: Table | Matrix, request: FitRequest, does:
     return type(error)(f"{error} (among the {part})")
 
 
-def _train(dataset: Dataset, request: FitRequest, watch: Watch) -> Fit:
+def _second(checkpoint: Path | None) -> Path | None:
+    """The checkpoint of the fit on all rows: a problem of its own."""
+    return None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.refit")
+
+
+def _train(dataset: Dataset, request: FitRequest, watch: Watch, checkpoint: Path | None) -> Fit:
     watch.stage(f"fitting {dataset.n_rows} rows")
     return train(
         dataset,
@@ -214,6 +223,7 @@ def _train(dataset: Dataset, request: FitRequest, watch: Watch) -> Fit:
         solver=request.solver,
         n_threads=request.n_threads,
         penalty_factors=request.penalty_factors or None,
+        checkpoint=checkpoint,
         progress=watch.step,
     )
 

@@ -67,6 +67,9 @@ NEWTON_STEPS, LBFGS_STEPS = 8, 60  # typical
 WORTH = 2.0  # Newton's method may take so much longer: its last step doubles the digits
 MOST_PARAMETERS = 4000  # of a Hessian that is written out
 
+Keep = Callable[[int, Callable[[], tuple[Tensor, Tensor]]], None]
+"""Offered the number of a step, and a way to (W, bias) on the user's scale, which costs a copy."""
+
 SOLVERS = ("auto", "newton", "lbfgs", "newton-cg")
 
 
@@ -111,14 +114,15 @@ def solve(
     start: tuple[Tensor, Tensor] | None = None,
     progress: Callable[[Progress], None] | None = None,
     trail: Trail | None = None,
+    keep: Keep | None = None,
 ) -> Solution:
     """Minimise sum_i s_i [lse(z_i) - t_i.z_i] / sum_i s_i + alpha/2 sum_d f_d |W_d|^2.
 
     Over W (K, D) and bias (K,), with z_i = W x_i + bias + o_i for `offsets` o (N, K), by default
     none, and `factors` f (D,) >= 0, by default ones. `weights` s (N,) need not sum to one.
     `start` is (W, bias) on the user's scale. A `trail` holds what the last solve of the same data
-    under a neighbouring penalty has left; this one sets out from there, and leaves its own. The gap
-    of the solution bounds F - F* in nats per row.
+    under a neighbouring penalty has left; this one sets out from there, and leaves its own. `keep`
+    is offered the point of every step. The gap of the solution bounds F - F* in nats per row.
 
     Raises `TargetError` where a class has no weight or
     where, without a penalty, no optimum exists; `SolveError` where F is not finite.
@@ -146,7 +150,7 @@ def solve(
         stages = (_FAST_LBFGS, _LBFGS, *stages[1:])  # its memory is worth more than a new solver
     work = float(design.n_rows) * n_classes * design.n_features
     with threads(chosen_threads(work, settings.n_threads)):
-        return _Run(objective, stages, settings, progress, trail).from_point(start)
+        return _Run(objective, stages, settings, progress, trail, keep).from_point(start)
 
 
 def _refuse_empty_classes(objective: SoftmaxObjective) -> None:
@@ -218,12 +222,14 @@ class _Run:
         settings: Settings,
         progress: Callable[[Progress], None] | None,
         trail: Trail | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self.objective = objective
         self.stages = stages
         self.settings = settings
         self.progress = progress
         self.trail = trail
+        self.keep = keep
         self.stage = stages[0]
         self.used: dict[str, None] = {}  # names of solvers, in order
         self.history: list[Progress] = []
@@ -398,6 +404,8 @@ class _Run:
         seconds = time.perf_counter() - self.started
         passes = self.objective.tally.passes
         self.history.append(Progress(iteration, passes, self.at.value, gap, seconds))
+        if self.keep is not None:
+            self.keep(iteration, lambda: self._parameters(self.at))
         if self.progress is not None:
             self.progress(self.history[-1])
 
@@ -407,18 +415,20 @@ class _Run:
             self.trail.remember(self.objective.ridge, best)
         if status is Status.ITERATION_LIMIT and certificate.gap <= self.settings.tol:
             status = Status.CERTIFIED
-        objective = self.objective
-        weight, bias = objective.design.to_user(*objective.split(best.point))
-        # the common shift of all classes, which softmax cannot see, only costs penalty
-        weight, bias = weight - weight.mean(0), bias - bias.mean()
+        weight, bias = self._parameters(best)
         statistics = Statistics(
             " + ".join(self.used or [self.stage.name]),
             self._iteration(),
-            objective.tally.passes,
+            self.objective.tally.passes,
             time.perf_counter() - self.started,
             tuple(self.history),
         )
         return Solution(weight, bias, best.value, certificate, status, statistics)
+
+    def _parameters(self, at: Evaluation) -> tuple[Tensor, Tensor]:
+        """(W, bias) on the user's scale, without what softmax cannot see and the penalty does."""
+        weight, bias = self.objective.design.to_user(*self.objective.split(at.point))
+        return weight - weight.mean(0), bias - bias.mean()
 
     def _examined(self) -> tuple[Evaluation, Certificate]:
         """The point to hand out, with the best proof there is for it."""
