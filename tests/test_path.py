@@ -7,10 +7,11 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.metrics import balanced_accuracy_score, log_loss, top_k_accuracy_score
 
+from polylogit import path as module
 from polylogit.data.arrays import from_arrays
 from polylogit.errors import OptionError, TargetError
 from polylogit.optim.problem import Status
-from polylogit.path import SWEEP, checked_strengths, fit_path, judge, spaced
+from polylogit.path import SWEEP, checked_strengths, fit_path, judge, search_path, spaced
 from polylogit.training import fit
 
 X, Y = load_digits(return_X_y=True)
@@ -160,3 +161,55 @@ def test_points_are_plain_data(path):
     free = from_arrays(rng.normal(size=(300, 3)), rng.integers(2, size=300))
     unproven = fit_path(free, (math.inf,), solver="newton-cg").table[0].to_json()
     assert (unproven["C"], unproven["gap"], unproven["alpha"]) == (None, None, 0.0)
+
+
+# --------------------------------------------------------------------------------- CLIP's search
+
+
+def score_with_peak(monkeypatch, peak):
+    """Judge every fit by how near its C is to a peak, in decades."""
+    seen = []
+
+    def judged(model, dataset):
+        C = model.record["C"]
+        seen.append(round(8 * math.log10(C)))
+        near = -abs(math.log10(C) - peak)
+        return module.Validation(loss=-near, top1=near, top5=near, mean_per_class=near)
+
+    monkeypatch.setattr(module, "judge", judged)
+    return seen
+
+
+@pytest.mark.parametrize("by", ["top1", "loss"])
+@pytest.mark.parametrize("peak", [-6.0, -5.125, -0.5, 0.0, 1.62, 3.99, 6.0])
+def test_the_search_finds_the_best_of_the_whole_grid_where_there_is_one_peak(peak, by, monkeypatch):
+    seen = score_with_peak(monkeypatch, peak)
+    small = from_arrays(X[:40], Y[:40])
+    path = search_path(small, validation=small, by=by)
+    grid = np.arange(-48, 49)
+    nearest = grid[np.argmin(np.abs(grid / 8 - peak))]
+    assert path.Cs[path.best(by)] == pytest.approx(10.0 ** (nearest / 8))
+    assert seen[:7] == [-48, -32, -16, 0, 16, 32, 48]
+    assert len(seen) == len(set(seen)) == len(path.fits) <= 15
+    assert list(path.Cs) == sorted(path.Cs)
+    assert all(found.solution.certified for found in path.fits)
+
+
+def test_the_search_halves_the_interval_around_the_peak(monkeypatch):
+    seen = score_with_peak(monkeypatch, 0.0)
+    small = from_arrays(X[:40], Y[:40])
+    search_path(small, validation=small)
+    assert seen[7:] == [-8, 8, -4, 4, -2, 2, -1, 1]
+
+
+def test_by_hand_the_search_ends():
+    seen = []
+
+    def stop(step):
+        seen.append(step)
+        if len(seen) == 8:
+            raise KeyboardInterrupt
+
+    path = search_path(TRAIN, validation=OTHER, progress=stop)
+    assert path.fits[-1].solution.status is Status.INTERRUPTED
+    assert len(path.fits) < 7

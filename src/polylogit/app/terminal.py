@@ -209,6 +209,53 @@ def fit_text(summary: dict[str, Any]) -> None:
         )
 
 
+def path_text(summary: dict[str, Any]) -> None:
+    """A line for each C, the best marked, and what became of it."""
+    console = _stdout()
+    judged = summary["n_validation"] is not None
+    rows = f"{summary['n_train']} rows"
+    rows += f", judged on {summary['n_validation']} others" if judged else ""
+    _say(console, f"{rows}, {summary['n_features']} features, {len(summary['classes'])} classes")
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "C", "train loss", "gap", "passes", "seconds"):
+        table.add_column(name, justify="right")
+    for name in ("loss", "top-1", "top-5", "per class") if judged else ():
+        table.add_column(name, justify="right")
+    for place, point in enumerate(summary["table"]):
+        table.add_row("*" if place == summary["best"] else "", *_path_cells(point, judged))
+    console.print(table)
+    sure = "each certified" if summary["certified"] else "not all certified"
+    count = len(summary["table"])
+    _say(console, f"{count} fits, {sure}: {summary['passes']} passes, {summary['seconds']:.3g} s")
+    if summary["best"] is not None:
+        measure = {"loss": "loss", "top1": "top-1 accuracy"}[summary["by"]]
+        strength = "inf" if summary["C"] is None else f"{summary['C']:.6g}"
+        _say(console, f"Best by {measure}: C = {strength}")
+    if summary["at_the_end"]:
+        _note("note: the best C is the first or last of those tried; a wider range may hold better")
+    notes(summary)
+    if summary["model"] is not None:
+        _say(console, f"On all rows at this C: {summary['refit']}")
+        _say(
+            console, f"Saved to {summary['model']}. Next: polylogit predict {summary['model']} DATA"
+        )
+
+
+def _path_cells(point: dict[str, Any], judged: bool) -> list[str]:
+    cells = [
+        "inf" if point["C"] is None else f"{point['C']:.4g}",
+        f"{point['train_loss']:.6f}",
+        "none" if point["gap"] is None else f"{point['gap']:.0e}",
+        str(point["passes"]),
+        f"{point['seconds']:.2f}",
+    ]
+    if not judged:
+        return cells
+    loss = "inf" if point["loss"] is None else f"{point['loss']:.6f}"
+    shares = [f"{point[name]:.4f}" for name in ("top1", "top5", "mean_per_class")]
+    return [*cells, loss, *shares]
+
+
 def evaluate_text(summary: dict[str, Any]) -> None:
     """How good a model is on labelled rows."""
     console = _stdout()
