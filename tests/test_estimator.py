@@ -24,7 +24,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from polylogit import estimator as module
-from polylogit.errors import InputError, OptionError, PolylogitWarning, SchemaError, TargetError
+from polylogit.errors import (
+    DataError,
+    InputError,
+    OptionError,
+    PolylogitWarning,
+    SchemaError,
+    TargetError,
+)
 from polylogit.estimator import SoftmaxClassifier
 from polylogit.model import SoftmaxModel
 
@@ -669,3 +676,48 @@ def test_what_is_handed_in_is_left_alone(garden, iris):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert SoftmaxClassifier().fit(X, codes).score(X, codes) > 0.95
+
+
+# ---------------------------------------------------------------------- offsets, penalty factors
+
+
+def test_offsets_are_given_to_the_fit_and_to_every_answer():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 3)), rng.integers(3, size=60)
+    given = rng.normal(size=(60, 3))
+    clf = SoftmaxClassifier(tol=1e-10).fit(X, y, offset=given)
+    plain = SoftmaxClassifier(tol=1e-10).fit(X, y)
+    assert np.abs(clf.coef_ - plain.coef_).max() > 1e-3
+    z = X @ clf.coef_.T + clf.intercept_ + given
+    np.testing.assert_allclose(clf.decision_function(X, offset=given), z)
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    np.testing.assert_allclose(clf.predict_proba(X, offset=given), p)
+    np.testing.assert_allclose(clf.predict_log_proba(X, offset=given), np.log(p))
+    np.testing.assert_array_equal(clf.predict(X, offset=given), z.argmax(1))
+    # the bias is free, so the fitted probabilities have the frequencies of the classes
+    np.testing.assert_allclose(p.sum(0), np.bincount(y), atol=1e-3)
+
+
+def test_of_two_classes_an_offset_is_added_to_the_decision():
+    rng = np.random.default_rng(1)
+    X, y, given = rng.normal(size=(40, 2)), rng.integers(2, size=40), rng.normal(size=40)
+    clf = SoftmaxClassifier().fit(X, y, offset=given)
+    np.testing.assert_allclose(
+        clf.decision_function(X, offset=given), clf.decision_function(X) + given, atol=1e-12
+    )
+
+
+def test_penalty_factors_reach_the_fit_and_survive_a_clone():
+    rng = np.random.default_rng(2)
+    X, y = rng.normal(size=(60, 3)), rng.integers(3, size=60)
+    clf = SoftmaxClassifier(C=0.1, penalty_factors=[100.0, 1.0, 1.0], tol=1e-10)
+    held = clone(clf).fit(X, y).coef_
+    free = SoftmaxClassifier(C=0.1, tol=1e-10).fit(X, y).coef_
+    assert np.abs(held[:, 0]).max() < 0.1 * np.abs(free[:, 0]).max()
+    scaled = SoftmaxClassifier(C=0.1, tol=1e-10).fit(X / [10, 1, 1], y).coef_ / [10, 1, 1]
+    np.testing.assert_allclose(held, scaled, atol=1e-5)
+
+
+def test_an_offset_of_another_shape_is_refused():
+    with pytest.raises(DataError, match=r"SoftmaxClassifier: offset has shape \(3,\), expected"):
+        SoftmaxClassifier().fit([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1], offset=[1, 2, 3])

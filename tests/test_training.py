@@ -337,3 +337,99 @@ def test_columns_beyond_float64_are_refused_with_their_source():
 def test_rows_without_targets_are_refused():
     with pytest.raises(TargetError, match="array holds no targets; name the column"):
         fit(from_arrays(X))
+
+
+# ---------------------------------------------------------------------- offsets, penalty factors
+
+
+def test_an_offset_that_the_features_could_have_made_moves_the_weights_only():
+    V = np.random.default_rng(5).normal(size=(3, 4))
+    factors = [0.0, 0.0, 0.0, 0.0]
+    y = np.random.default_rng(0).integers(3, size=150)  # nothing separates these
+    data = from_arrays(X, y)
+    plain = fit(data, C=math.inf, tol=1e-12)
+    moved = fit(data, C=math.inf, tol=1e-12, offset=X @ V.T, penalty_factors=factors)
+    centred = torch.from_numpy(V - V.mean(0))
+    torch.testing.assert_close(moved.model.weight + centred, plain.model.weight, atol=1e-6, rtol=0)
+    assert moved.solution.objective == pytest.approx(plain.solution.objective, abs=1e-12)
+
+
+def test_of_two_classes_an_offset_is_added_to_the_log_odds():
+    given = np.random.default_rng(6).normal(size=100)
+    outcome = fit(TWO, C=0.5, offset=given, tol=1e-12)
+
+    def objective(w):
+        z = X[50:] @ w[:4] + w[4] + given
+        return (np.logaddexp(0, z) - (Y[50:] == 2) * z).sum() * 0.5 + w[:4] @ w[:4] / 2
+
+    best = minimize(objective, np.zeros(5), method="BFGS", options={"gtol": 1e-7})
+    W = outcome.model.weight.numpy()
+    np.testing.assert_allclose(W[1] - W[0], best.x[:4], atol=1e-6)
+    both = fit(TWO, C=0.5, offset=np.c_[-given / 2, given / 2], tol=1e-12)
+    assert_same(outcome, both, atol=1e-9)
+    assert outcome.model.record["offset"] is True
+
+
+def test_penalty_factors_are_the_penalty_on_rescaled_columns():
+    factors = np.array([0.25, 4.0, 1.0, 9.0])
+    outcome = fit(IRIS, penalty_factors=factors, tol=1e-10)
+    labels = [IRIS.schema.classes[code] for code in IRIS.targets]
+    scaled = fit(from_arrays(X / np.sqrt(factors), labels), tol=1e-10)
+    assert outcome.solution.objective == pytest.approx(scaled.solution.objective, abs=1e-9)
+    weight = scaled.model.weight.numpy() / np.sqrt(factors)
+    np.testing.assert_allclose(outcome.model.weight, weight, atol=1e-5)
+    assert outcome.model.record["penalty_factors"] == factors.tolist()
+    assert_same(outcome, fit(IRIS, tol=1e-10, penalty_factors=dict(zip(
+        IRIS.schema.names, factors, strict=True))), atol=0)  # fmt: skip
+
+
+def test_a_column_without_penalty_is_free_where_others_separate():
+    rng = np.random.default_rng(7)
+    data = from_arrays(np.c_[X[50:], rng.normal(size=100)], Y[50:])  # x4 is noise
+    outcome = fit(data, penalty_factors={"x4": 0}, tol=1e-10)
+    assert outcome.solution.certified
+    z = data.features @ outcome.model.weight.numpy().T + outcome.model.bias.numpy()
+    p = np.exp(z - logsumexp(z, axis=1, keepdims=True))
+    slope = (p - np.eye(2)[data.targets]).T @ data.features[:, 4] / 100
+    np.testing.assert_allclose(slope, 0, atol=1e-6)  # no penalty pulls at it
+
+
+def test_classes_that_penalised_columns_separate_have_an_optimum():
+    noise = np.random.default_rng(8).normal(size=100)
+    data = from_arrays(np.c_[X[:100], noise], Y[:100])
+    assert fit(data, C=1e6, penalty_factors={"x4": 0}).solution.certified
+    with pytest.raises(TargetError, match=r"give every column a penalty factor above 0"):
+        fit(data, penalty_factors={"x2": 0})
+
+
+def test_separation_is_judged_without_the_offsets():
+    y = np.random.default_rng(0).integers(2, size=100)
+    data = from_arrays(X[:100], y)
+    outcome = fit(data, C=math.inf, offset=100.0 * (2 * y - 1))  # the offsets alone rank all rows
+    assert outcome.solution.objective < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (
+            {"penalty_factors": [0, 0, 0, 0]},
+            OptionError,
+            "penalty_factors are all 0, which leaves no penalty; say that with C = inf",
+        ),
+        (
+            {"penalty_factors": [1]},
+            OptionError,
+            "penalty_factors has shape (1,), expected (4,): one for each encoded column",
+        ),
+        (
+            {"offset": [1.0]},
+            DataError,
+            "array: offset has shape (1,), expected (150, 3): a known logit for each row and class",
+        ),
+    ],
+)
+def test_offsets_and_factors_are_checked(options, error, message):
+    with pytest.raises(error) as caught:
+        fit(IRIS, **options)
+    assert str(caught.value) == message

@@ -20,11 +20,13 @@ from polylogit.version import __version__
 _HOME = {
     "Dataset": "polylogit.data.dataset",
     "Fit": "polylogit.training",
+    "Path": "polylogit.path",
     "Schema": "polylogit.schema",
     "Solution": "polylogit.optim.problem",
     "SoftmaxClassifier": "polylogit.estimator",
     "SoftmaxModel": "polylogit.model",
     "fit": "polylogit.training",
+    "fit_path": "polylogit.path",
     "from_arrays": "polylogit.data.arrays",
     "load": "polylogit.serialization",
     "read": "polylogit.data.read",
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from polylogit.estimator import SoftmaxClassifier
     from polylogit.model import SoftmaxModel
     from polylogit.optim.problem import Solution
+    from polylogit.path import Path, fit_path
     from polylogit.schema import Schema
     from polylogit.serialization import load, save
     from polylogit.training import Fit, fit

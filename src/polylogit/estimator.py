@@ -14,17 +14,19 @@ from typing import Any, Literal, Self
 
 import narwhals as nw
 import numpy as np
+import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from polylogit import training
+from polylogit import functional, training
 from polylogit.data.dataset import Dataset, Features, Matrix, Rows
 from polylogit.data.features import features_of
 from polylogit.data.frames import is_frame, read_frame
 from polylogit.data.memory import array_of
+from polylogit.data.offsets import offsets_of
 from polylogit.data.prepare import TARGET, dataset_of_matrix, dataset_of_table
 from polylogit.data.targets import Targets, from_memory, refuse_degenerate, weights_of
 from polylogit.errors import DataError, OptionError, PolylogitWarning, TargetError
@@ -63,6 +65,8 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
     class_weight : factors for the rows of each class, {label: factor}; "balanced" gives every
         class the same total weight.
     label_smoothing : e in [0, 1): each target becomes (1 - e) t + e/K.
+    penalty_factors : f_d >= 0 for each encoded column, or {column: factor}: the penalty becomes
+        1/2 sum_d f_d |W_d|^2; 0 leaves a column free.
     tol : the certified gap to reach, in nats per row.
     max_iter : steps of the solver after which to stop with a `ConvergenceWarning`.
     solver : "newton" (exact), "lbfgs" (large), "newton-cg" (hard), or "auto" to choose.
@@ -97,6 +101,7 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
         fit_intercept: bool = True,
         class_weight: ClassWeight = None,
         label_smoothing: float = 0.0,
+        penalty_factors: Any = None,
         tol: float = 1e-6,
         max_iter: int = 1000,
         solver: str = "auto",
@@ -108,6 +113,7 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
+        self.penalty_factors = penalty_factors
         self.tol = tol
         self.max_iter = max_iter
         self.solver = solver
@@ -117,8 +123,11 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
 
     # ------------------------------------------------------------------------------- fitting
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> Self:
         """Fit to rows X (N, D), labels y (N,) or probabilities y (N, K), weights (N,) >= 0.
+
+        `offset` (N, K) is added to the logits; of two classes it may be (N,), added to the log
+        odds. The methods that answer take it too: the model does not remember it.
 
         A weight of 2 is the row given twice, 0 is the row left out. Raises `InputError`, which is
         a `ValueError`, for what cannot be fitted and for options out of range. Interrupted by
@@ -136,6 +145,8 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
             solver=self.solver,
             start=self._start(dataset.schema),
             n_threads=_native(self.n_threads),
+            offset=None if offset is None else self._offset(offset, dataset.n_rows, len(classes)),
+            penalty_factors=self.penalty_factors,
             progress=_print_step if self.verbose else None,
         )
         self.classes_ = classes
@@ -217,24 +228,22 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
 
     # ------------------------------------------------------------------------------- answering
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any, offset: Any = None) -> np.ndarray:
         """The most probable label of each row (N,); of equals the first."""
-        features = self._features(X)
-        return np.asarray(self.classes_[self.model_.predict_codes(features)])
+        codes = self._logits(X, offset).argmax(1)
+        return np.asarray(self.classes_[codes])
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Any, offset: Any = None) -> np.ndarray:
         """Probabilities (N, K), columns in the order of `classes_`; rows sum to 1."""
-        features = self._features(X)
-        return np.asarray(self.model_.probabilities(features))
+        return functional.softmax(torch.from_numpy(self._logits(X, offset)), 1).numpy()
 
-    def predict_log_proba(self, X: Any) -> np.ndarray:
+    def predict_log_proba(self, X: Any, offset: Any = None) -> np.ndarray:
         """Log-probabilities (N, K), exact even where the probability underflows to 0."""
-        features = self._features(X)
-        return np.asarray(self.model_.log_probabilities(features))
+        return functional.log_softmax(torch.from_numpy(self._logits(X, offset)), 1).numpy()
 
-    def decision_function(self, X: Any) -> np.ndarray:
+    def decision_function(self, X: Any, offset: Any = None) -> np.ndarray:
         """Logits (N, K); of two classes the log odds of the second (N,)."""
-        logits = self._logits(X)
+        logits = self._logits(X, offset)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
     def transform(self, X: Any) -> np.ndarray:
@@ -259,9 +268,13 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
         weights = None if sample_weight is None else weights_of(sample_weight, len(codes), _HERE)
         return float(np.average(hits, weights=weights))
 
-    def _logits(self, X: Any) -> np.ndarray:
+    def _logits(self, X: Any, offset: Any = None) -> np.ndarray:
         features = self._features(X)
-        return np.asarray(self.model_.logits(features))
+        logits: np.ndarray = self.model_.logits(features).numpy()
+        return logits if offset is None else logits + self._offset(offset, *logits.shape)
+
+    def _offset(self, offset: Any, n_rows: int, n_classes: int) -> np.ndarray:
+        return offsets_of(offset, n_rows, n_classes, _HERE)
 
     def _features(self, X: Any) -> Features:
         """X as the model's columns, checked against the columns seen in fit."""

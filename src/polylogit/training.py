@@ -5,25 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from polylogit.data.dataset import Dataset
+from polylogit.checkpoint import Checkpoint, fingerprint
+from polylogit.data.dataset import Dataset, Rows
+from polylogit.data.factors import factors_of
+from polylogit.data.offsets import offsets_of
 from polylogit.design import Design, design_of
 from polylogit.errors import DataError, OptionError, SchemaError, TargetError
 from polylogit.model import SoftmaxModel
 from polylogit.optim.objective import Distributions, Labels, Targets
-from polylogit.optim.problem import Progress, Solution
-from polylogit.optim.solve import Settings, solve
+from polylogit.optim.problem import Progress, Solution, Status
+from polylogit.optim.solve import Keep, Settings, solve
 from polylogit.schema import Label, listed
+from polylogit.storage import Path
 from polylogit.version import __version__
 
 AUTO_C = 1.0  # until C is chosen by leave-one-out, "auto" means this
 SMALLEST_C, LARGEST_C = 1e-100, 1e100
 MOST_THREADS = 1024  # far more end the whole process from within OpenMP
+
+_UNFINISHED = (Status.INTERRUPTED, Status.ITERATION_LIMIT)
 
 ClassWeight = Literal["balanced"] | Mapping[Label, float] | None
 
@@ -53,6 +59,9 @@ def fit(
     solver: str = "auto",
     start: SoftmaxModel | None = None,
     n_threads: int | None = None,
+    offset: Any = None,
+    penalty_factors: Any = None,
+    checkpoint: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Fit:
     """Fit softmax classification to a data set, to a certified optimum.
@@ -65,6 +74,13 @@ def fit(
     logistic regression with the weights W_1 - W_0 and the penalty |W_1 - W_0|^2 / (2 C). The bias
     is never penalised, and no feature needs scaling. `C="auto"` is 1.0 for now.
 
+    `offset` (N, K) is added to the logits; of two classes it may be (N,), added to the log odds of
+    the second. `penalty_factors` f make the penalty alpha/2 sum_d f_d |W_d|^2: one number >= 0 for
+    each encoded column, or a mapping from column names.
+
+    `checkpoint` names a file in which the fit is kept while it runs, at most every few seconds.
+    Started again after it was killed or stopped, it goes on from there; done, it removes the file.
+
     The solution's certificate proves F - F* <= gap; the fit runs until gap <= `tol`. `start` is a
     model to set out from. Raises `OptionError` for an option outside its range, `TargetError`
     where no optimum exists (an empty class; separated classes with C = inf).
@@ -74,7 +90,135 @@ def fit(
     >>> outcome.solution.certified, outcome.model.labels(np.array([[0.5], [2.5]])).tolist()
     (True, ['a', 'b'])
     """
-    strength, smoothing, settings = training_options(
+    prepared = prepare(
+        dataset,
+        fit_intercept=fit_intercept,
+        class_weight=class_weight,
+        label_smoothing=label_smoothing,
+        tol=tol,
+        max_iter=max_iter,
+        solver=solver,
+        n_threads=n_threads,
+        offset=offset,
+        penalty_factors=penalty_factors,
+        C=C,
+    )
+    return prepared.fit(checked_strength(C), start, progress, checkpoint)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """All that a fit needs but the strength of its penalty, checked; see `fit` for the words."""
+
+    dataset: Dataset
+    design: Design
+    targets: Targets
+    weights: Tensor
+    intercept: bool
+    factors: Tensor | None
+    offsets: Tensor | None
+    settings: Settings
+
+    def fit(
+        self,
+        C: float,
+        start: SoftmaxModel | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        checkpoint: Path | None = None,
+    ) -> Fit:
+        """One fit, to a certified optimum; `checkpoint` as in `polylogit.fit`."""
+        beginning = None if start is None else _start(start, self.dataset)
+        if checkpoint is None:
+            return self.outcome(C, self._solve(C, beginning, progress, None))
+        file = Checkpoint(checkpoint, self.fingerprint(C))
+        solution = self._solve(C, file.read() or beginning, progress, file.offer)
+        if solution.status in _UNFINISHED:
+            file.write(solution.weight, solution.bias)
+        else:
+            file.remove()
+        return self.outcome(C, solution)
+
+    def _solve(
+        self,
+        C: float,
+        start: tuple[Tensor, Tensor] | None,
+        progress: Callable[[Progress], None] | None,
+        keep: Keep | None,
+    ) -> Solution:
+        return solve(
+            self.design,
+            self.targets,
+            self.weights,
+            n_classes=self.n_classes,
+            alpha=self.alpha(C),
+            intercept=self.intercept,
+            factors=self.factors,
+            offsets=self.offsets,
+            settings=self.settings,
+            start=start,
+            progress=progress,
+            keep=keep,
+        )
+
+    def fingerprint(self, C: float) -> str:
+        """A name for the problem: the same for the same optimum sought in the same data."""
+        data = self.dataset
+        return fingerprint(
+            data.features,
+            data.targets,
+            self.weights,
+            self.offsets,
+            self.factors,
+            getattr(self.targets, "smoothing", None),
+            (C, self.intercept, data.schema.classes, data.schema.names),
+            self.targets.rows_of if isinstance(self.targets, Distributions) else None,
+        )
+
+    def outcome(self, C: float, solution: Solution) -> Fit:
+        """The model of a solution under C, with its record."""
+        alpha = self.alpha(C)
+        record = _record(self.dataset, solution, C, alpha) | self._given()
+        model = SoftmaxModel(solution.weight, solution.bias, self.dataset.schema, record)
+        return Fit(model, solution, C, alpha)
+
+    @property
+    def n_classes(self) -> int:
+        """K."""
+        return len(self.dataset.schema.classes)
+
+    def alpha(self, C: float) -> float:
+        """The penalty on the mean loss that C stands for."""
+        alpha = _alpha(C, float(self.weights.sum()), self.n_classes)
+        if alpha > 0 and self.factors is not None and not bool(self.factors.any()):
+            raise OptionError(
+                "penalty_factors are all 0, which leaves no penalty; say that with C = inf"
+            )
+        return alpha
+
+    def _given(self) -> dict[str, object]:
+        """What else the fit was given, for the record: nothing, most often."""
+        said: dict[str, object] = {} if self.offsets is None else {"offset": True}
+        if self.factors is None:
+            return said
+        return {**said, "penalty_factors": self.factors.tolist()}
+
+
+def prepare(
+    dataset: Dataset,
+    *,
+    fit_intercept: bool = True,
+    class_weight: ClassWeight = None,
+    label_smoothing: float = 0.0,
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+    solver: str = "auto",
+    n_threads: int | None = None,
+    offset: Any = None,
+    penalty_factors: Any = None,
+    C: object = "auto",
+) -> Prepared:
+    """Check all options and bring the data into the form of a solver; `C` is only checked."""
+    _, smoothing, settings = training_options(
         C=C,
         label_smoothing=label_smoothing,
         tol=tol,
@@ -84,23 +228,17 @@ def fit(
     )
     targets = _targets(dataset, smoothing)
     weights = _row_weights(dataset, targets, class_weight)
-    n_classes = len(dataset.schema.classes)
-    alpha = _alpha(strength, float(weights.sum()), n_classes)
     fit_intercept = _checked_switch(fit_intercept)
-    solution = solve(
+    return Prepared(
+        dataset,
         _design(dataset, fit_intercept),
         targets,
         weights,
-        n_classes=n_classes,
-        alpha=alpha,
-        intercept=fit_intercept,
-        settings=settings,
-        start=None if start is None else _start(start, dataset),
-        progress=progress,
+        fit_intercept,
+        _penalty_factors(penalty_factors, dataset),
+        _offsets(offset, dataset),
+        settings,
     )
-    record = _record(dataset, solution, strength, alpha)
-    model = SoftmaxModel(solution.weight, solution.bias, dataset.schema, record)
-    return Fit(model, solution, strength, alpha)
 
 
 def training_options(
@@ -119,10 +257,11 @@ def training_options(
     settings = Settings(tol=tol, max_iter=max_iter, solver=solver, n_threads=n_threads)
     if n_threads is not None and n_threads > MOST_THREADS:
         raise OptionError(f"n_threads must be at most {MOST_THREADS}, not {n_threads!r}")
-    return _checked_strength(C), _checked_smoothing(label_smoothing), settings
+    return checked_strength(C), _checked_smoothing(label_smoothing), settings
 
 
-def _checked_strength(option: object) -> float:
+def checked_strength(option: object) -> float:
+    """C as a number; `OptionError` for what is none or out of range."""
     C = _plain(option)
     if isinstance(C, str) and C == "auto":
         return AUTO_C
@@ -172,6 +311,17 @@ def _alpha(C: float, total: float, n_classes: int) -> float:
             "by a constant"
         )
     return alpha
+
+
+def _penalty_factors(option: Any, dataset: Dataset) -> Tensor | None:
+    return None if option is None else torch.from_numpy(factors_of(option, dataset.schema))
+
+
+def _offsets(option: Any, dataset: Dataset) -> Tensor | None:
+    if option is None:
+        return None
+    n_classes = len(dataset.schema.classes)
+    return torch.from_numpy(offsets_of(option, dataset.n_rows, n_classes, Rows(dataset.source)))
 
 
 def _targets(dataset: Dataset, smoothing: float) -> Targets:

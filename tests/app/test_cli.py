@@ -20,7 +20,7 @@ from polylogit.errors import DataError, ModelFileError, OptionError, SolveError,
 from polylogit.optim.solve import SOLVERS
 from polylogit.version import __version__
 
-COMMANDS = ["fit", "predict", "evaluate"]
+COMMANDS = ["fit", "path", "predict", "evaluate"]
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "pyarrow", "narwhals", "safetensors", "pandas"}
 
 
@@ -160,21 +160,100 @@ def test_every_option_reaches_the_request(monkeypatch, run):
         "fit d --target t --model m --C 3 --holdout 0.5 --refit --weights w "
         "--class-weight balanced --label-smoothing 0.1 --no-intercept --categorical a "
         "--categorical b --ignore c --ignore d --delimiter ; --tol 1e-3 --max-iter 7 "
-        "--solver newton --threads 2 --seed 9"
+        "--solver newton --threads 2 --seed 9 --penalty-factor a=0.5 --penalty-factor b=1=2 "
+        "--checkpoint c.ckpt"
     )
     assert seen == [
         commands.FitRequest(
             "d", "t", cli.Path("m"), 3.0, holdout=0.5, refit=True, weights="w",
             class_weight="balanced", label_smoothing=0.1, intercept=False, categorical=("a", "b"),
             ignore=("c", "d"), delimiter=";", tol=1e-3, max_iter=7, solver="newton", n_threads=2,
-            seed=9,
+            seed=9, penalty_factors={"a": 0.5, "b=1": 2.0}, checkpoint=cli.Path("c.ckpt"),
         )
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ("age", "--penalty-factor must be COLUMN=NUMBER, not 'age'"),
+        ("age=x", "--penalty-factor must be COLUMN=NUMBER, not 'age=x'"),
+        ("=2", "--penalty-factor must be COLUMN=NUMBER, not '=2'"),
+        ("a=1 --penalty-factor a=2", "--penalty-factor gives 'a' two factors; keep one"),
+        (
+            "height=1",
+            "--penalty-factor names 'height', which is no column of the data (columns: 'x1', 'x2', "
+            "'x3', 'x4')",
+        ),
+    ],
+)
+def test_penalty_factors_as_they_are_typed(pairs, message, run):
+    status, out, err = run(f"fit lesson --target y --holdout 0 --penalty-factor {pairs}")
+    assert (status, out) == (2, "")
+    assert err == f"error: {message}\n"
 
 
 @pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("inf", np.inf), ("1e-3", 1e-3)])
 def test_strengths_as_they_are_typed(text, value):
     assert cli._strength(text) == value
+
+
+def test_every_option_of_a_path_reaches_the_request(monkeypatch, run):
+    seen = []
+    monkeypatch.setattr(commands, "path", lambda *asked: seen.append(asked[0]) or {})
+    monkeypatch.setattr(terminal, "path_text", lambda _: None)
+    run(
+        "path d --target t --model m --Cs 1,10 --validation v.csv --protocol clip --weights w "
+        "--class-weight balanced --label-smoothing 0.1 --no-intercept --categorical a "
+        "--ignore c --delimiter ; --tol 1e-3 --max-iter 7 --solver newton --threads 2 --seed 9 "
+        "--penalty-factor a=0.5"
+    )
+    shared = commands.FitRequest(
+        "d", "t", cli.Path("m"), "auto", holdout=0.0, refit=False, weights="w",
+        class_weight="balanced", label_smoothing=0.1, intercept=False, categorical=("a",),
+        ignore=("c",), delimiter=";", tol=1e-3, max_iter=7, solver="newton", n_threads=2,
+        seed=9, penalty_factors={"a": 0.5},
+    )  # fmt: skip
+    assert seen == [commands.PathRequest(shared, (1.0, 10.0), "v.csv", "clip")]
+
+
+@pytest.mark.parametrize(
+    ("typed", "part"), [("", 0.2), ("--protocol dino", 0.1), ("--validation 0.3", 0.3)]
+)
+def test_rows_to_judge_on_as_they_are_typed(typed, part, monkeypatch, run):
+    seen = []
+    monkeypatch.setattr(commands, "path", lambda *asked: seen.append(asked[0]) or {})
+    monkeypatch.setattr(terminal, "path_text", lambda _: None)
+    run(f"path d --target t {typed}")
+    assert (seen[0].fit.holdout, seen[0].validation, seen[0].Cs) == (part, None, None)
+
+
+def test_strengths_of_a_path_as_they_are_typed():
+    assert cli._strengths(None) is None
+    assert cli._strengths("0.1,inf") == (0.1, np.inf)
+    assert cli._strengths("2:5:1") == (2.0,)
+    np.testing.assert_allclose(cli._strengths("1e-6:1e5:45"), 10.0 ** np.linspace(-6, 5, 45))
+    for wrong in ("", "a", "1:2", "0:1:3", "1:-1:3", "1:2:0", "1:2:2.5", "1:inf:3", "1:2:3:4"):
+        with pytest.raises(OptionError, match="--Cs must be FIRST:LAST:COUNT, as in 1e-6:1e5:45"):
+            cli._strengths(wrong)
+
+
+def test_a_path_as_text_and_as_json(run, folder):
+    status, out, err = run("path penguins --target species --Cs 1e-3:1e3:4 --model m --quiet")
+    assert status == 0
+    assert out.startswith("275 rows, judged on 69 others, 15 features, 3 classes\n")
+    assert re.search(r"^ +C +train loss +gap +passes +seconds +loss +top-1 +top-5 +per class$", out,
+                     re.MULTILINE)  # fmt: skip
+    assert len(re.findall(r"^\*", out, re.MULTILINE)) == 1
+    assert re.search(r"^4 fits, each certified: \d+ passes, .* s\nBest by loss: C = 1000$", out,
+                     re.MULTILINE)  # fmt: skip
+    assert "Saved to m. Next: polylogit predict m DATA" in out
+    assert "note: the best C is the first or last of those tried" in err
+    summary = json.loads(run("path penguins --target species --Cs 1e-3:1e3:4 --json")[1])
+    assert summary["C"] == pytest.approx(1000)
+    assert (summary["best"], summary["model"], summary["refit"]) == (3, None, None)
+    assert [point["C"] for point in summary["table"]] == pytest.approx([1e-3, 0.1, 10, 1000])
+    assert polylogit.load("m").record["n_rows"] == 344
 
 
 def test_ignored_columns_are_not_read(run, folder):

@@ -9,10 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 
 import polylogit
 from polylogit.app import commands, terminal
-from polylogit.app.commands import FitRequest, Prediction, evaluate, fit, harmless, predict
+from polylogit.app.commands import (
+    FitRequest,
+    PathRequest,
+    Prediction,
+    evaluate,
+    fit,
+    harmless,
+    predict,
+)
 from polylogit.data.read import prepare, read_table, split
 from polylogit.diagnostics.metrics import score
 from polylogit.errors import DataError, InputError, OptionError, SchemaError, TargetError
@@ -495,3 +504,150 @@ def test_the_likeliest_class_is_found_where_probabilities_are_equal_in_print():
 def test_a_watch_of_the_terminal_will_do(file):
     with terminal.watching(shown=False) as watch:
         assert fitted(file, watch, target="y")["certified"]
+
+
+# --------------------------------------------------------------------------------- checkpoints
+
+
+def test_a_checkpoint_is_made_gone_on_from_and_removed(folder):
+    class StoppedLater(Log):
+        def step(self, now):
+            super().step(now)
+            assert now.iteration < 2 or Path("c.ckpt").exists()
+
+    options = {**PLAIN, "target": "species", "solver": "newton-cg", "checkpoint": Path("c.ckpt")}
+    first = fit(FitRequest("penguins", **options), StoppedLater(stop_at=5))
+    assert (first["interrupted"], Path("c.ckpt").exists()) == (True, True)
+    log = Log()
+    again = fit(FitRequest("penguins", **{**options, "refit": True}), log)
+    assert (again["certified"], again["refit"]) == (True, True)
+    assert log.steps[0].objective == pytest.approx(first["objective"], abs=1e-12)
+    assert list(Path().glob("c.ckpt*")) == []
+
+
+def test_the_fit_on_all_rows_has_a_checkpoint_of_its_own(folder):
+    class StoppedInRefit(Log):
+        def step(self, now):
+            super().step(now)
+            if len(self.stages) > 2 and now.iteration == 2:
+                raise KeyboardInterrupt
+
+    options = {**PLAIN, "target": "species", "refit": True, "checkpoint": Path("c.ckpt")}
+    summary = fit(FitRequest("penguins", **options), StoppedInRefit())
+    assert summary["interrupted"]
+    assert [path.name for path in Path().glob("c.ckpt*")] == ["c.ckpt.refit"]
+    assert fit(FitRequest("penguins", **options), Log())["certified"]
+    assert list(Path().glob("c.ckpt*")) == []
+
+
+def test_a_checkpoint_over_the_model_or_the_data_is_refused(folder):
+    both = {**PLAIN, "target": "species", "model": Path("m"), "checkpoint": Path("m")}
+    with pytest.raises(OptionError, match="--model and --checkpoint cannot both be 'm'"):
+        fit(FitRequest("penguins", **both), Log())
+    Path("d.csv").write_text("x,y\n1,a\n2,b\n")
+    over = {**PLAIN, "target": "y", "checkpoint": Path("d.csv")}
+    with pytest.raises(OptionError, match=r"--checkpoint d\.csv would overwrite what is read"):
+        fit(FitRequest("d.csv", **over), Log())
+
+
+# ------------------------------------------------------------------------------------------ path
+
+
+def asked(data="penguins", Cs=(0.01, 1.0, 100.0), validation=None, protocol=None, **options):
+    shared = FitRequest(data, **{**PLAIN, "target": "species", **options})
+    return PathRequest(shared, Cs, validation, protocol)
+
+
+def test_the_path_is_that_of_the_library_and_the_best_is_saved(folder):
+    summary = commands.path(asked(model=Path("m")), Log())
+    table = read_table("penguins", target="species")
+    training, held = split(table, target="species", fraction=0.2, seed=0)
+    data = prepare(training, target="species")
+    other = prepare(held, target="species", schema=data.schema)
+    truth = polylogit.fit_path(data, (0.01, 1.0, 100.0), validation=other)
+    for line, point in zip(summary["table"], truth.table, strict=True):
+        assert {**line, "seconds": 0} == {**point.to_json(), "seconds": 0}
+    assert summary["best"] == truth.best("loss") == 2
+    assert (summary["n_train"], summary["n_validation"]) == (data.n_rows, other.n_rows)
+    model = polylogit.load("m")
+    everything = polylogit.fit(prepare(table, target="species"), C=100.0)
+    torch.testing.assert_close(model.weight, everything.model.weight)
+    assert model.record["C"] == 100.0
+
+
+def test_rows_to_judge_on_may_be_a_file_and_are_fitted_in_the_end(folder):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(90, 3)), columns=["a", "b", "c"])
+    frame["y"] = np.array(["u", "v", "w"])[rng.integers(3, size=90)]
+    frame[:60].to_csv("train.csv", index=False)
+    frame[60:].to_csv("other.csv", index=False)
+    frame.to_csv("all.csv", index=False)
+    plain = {"target": "y", "holdout": 0.0, "model": Path("m")}
+    summary = commands.path(asked("train.csv", validation="other.csv", **plain), Log())
+    assert (summary["n_train"], summary["n_validation"]) == (60, 30)
+    truth = polylogit.fit(polylogit.read("all.csv", target="y"), C=summary["C"])
+    torch.testing.assert_close(polylogit.load("m").weight, truth.model.weight, atol=1e-7, rtol=0)
+
+
+def test_sparse_rows_and_weights_are_joined(folder):
+    rng = np.random.default_rng(1)
+    rows = sparse.csr_array(rng.normal(size=(40, 3)) * (rng.uniform(size=(40, 3)) < 0.5))
+    y, weights = rng.integers(2, size=40), rng.uniform(1, 2, size=40)
+    one = polylogit.from_arrays(rows[:30], y[:30], sample_weight=weights[:30])
+    two = polylogit.from_arrays(rows[30:], y[30:], sample_weight=weights[30:], schema=one.schema)
+    both = commands._joined(one, two)
+    assert isinstance(both.features, sparse.csr_array)
+    assert (both.features != rows).nnz == 0
+    np.testing.assert_array_equal(both.targets, y)
+    np.testing.assert_array_equal(both.weights, weights)
+
+
+@pytest.mark.parametrize(("protocol", "count"), [("dino", 45), ("clip", 15)])
+def test_protocols_judge_by_top1(protocol, count, folder):
+    summary = commands.path(asked(Cs=None, protocol=protocol, holdout=0.1), Log())
+    scores = [point["top1"] for point in summary["table"]]
+    assert summary["best"] == int(np.argmax(scores))
+    assert (summary["by"], summary["n_validation"]) == ("top1", 34)
+    assert count - 4 <= len(scores) <= count
+    assert summary["certified"]
+
+
+def test_ctrl_c_ends_a_path_without_a_model(folder):
+    summary = commands.path(asked(model=Path("m")), Log(stop_at=12))
+    assert summary["interrupted"]
+    assert 1 <= len(summary["table"]) < 3
+    assert (summary["model"], Path("m").exists()) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"protocol": "moco", "Cs": None}, "--protocol must be clip or dino, not 'moco'"),
+        ({"protocol": "clip"}, "--protocol and --Cs both say which C to fit; give one of them"),
+        (
+            {"holdout": 0.0, "model": Path("m")},
+            "--model needs rows to find the best C on; give --validation a part of the rows or a "
+            "file",
+        ),
+        (
+            {"holdout": 0.0, "protocol": "dino", "Cs": None},
+            "--protocol needs rows to find the best C on; give --validation a part of the rows or "
+            "a file",
+        ),
+        (
+            {"holdout": 1.5},
+            "--validation must be at least 0 and below 1, a part of the rows, not 1.5",
+        ),
+        (
+            {"Cs": (-1.0,)},
+            "C must be positive, between 1e-100 and 1e+100, or inf for no penalty, not -1.0; C is "
+            "the inverse strength of the penalty, try 1.0",
+        ),
+    ],
+)
+def test_a_path_that_cannot_be_is_refused_before_anything_is_read(options, message, folder):
+    log = Log()
+    with pytest.raises(OptionError) as caught:
+        commands.path(asked(**options), log)
+    assert str(caught.value) == message
+    assert log.stages == []

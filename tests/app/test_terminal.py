@@ -91,6 +91,44 @@ def test_quiet_is_quiet(capsys, monkeypatch):
     assert capsys.readouterr() == ("", "")
 
 
+def paced(gaps, tol=1e-6, seconds=2.0):
+    """What is left after each gap, by steps of so many seconds."""
+    pace = terminal.Pace(tol)
+    return [pace.left(Progress(i, i, 0.25, gap, seconds * i)) for i, gap in enumerate(gaps)]
+
+
+def test_the_time_left_is_that_of_the_pace_so_far():
+    assert paced([1.0]) == [None]
+    left = paced([1.0, 1e-1, 1e-2, 1e-3])
+    assert left[1:] == pytest.approx([10.0, 8.0, 6.0])  # a tenth in 2 s
+    assert paced([1.0, 1e-7])[-1] == 0.0
+    assert paced([1.0, 2.0, 1.0]) == [None, None, None]
+    assert paced([1.0, math.inf, 0.0]) == [None, None, None]
+
+
+def test_only_the_last_steps_count_for_the_pace():
+    slow, fast = [1.0] * 20, [10.0**-n for n in range(terminal.PACE)]
+    assert paced([*slow, *fast], tol=1e-20)[-1] == pytest.approx(2.0 * (21 - terminal.PACE))
+
+
+def test_another_fit_has_another_pace():
+    pace = terminal.Pace(1e-6)
+    for i in range(4):
+        pace.left(Progress(i, i, 0.25, 10.0**-i, 5.0 * i))
+    assert pace.left(Progress(0, 1, 0.25, 1e-2, 0.1)) is None  # its clock began anew
+    assert pace.left(Progress(1, 2, 0.25, 1e-3, 0.2)) == pytest.approx(0.3)
+
+
+def test_lines_tell_the_time_left(capsys, monkeypatch):
+    monkeypatch.setattr(terminal, "LOG_EVERY", 0.0)
+    with terminal.watching(1e-6) as watch:
+        watch.step(Progress(0, 1, 0.5, 1.0, 0.0))
+        watch.step(Progress(1, 3, 0.25, 1e-1, 60.0))
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "fitting: step 1, 3 passes, objective 0.250000, gap 1.0e-01, about 5 min left"
+    )
+
+
 @pytest.fixture
 def bar(monkeypatch):
     """A bar that never gets to the screen."""

@@ -1,12 +1,13 @@
 """L-BFGS on problems that are no softmax at all."""
 
 import itertools
+from collections import deque
 
 import pytest
 import torch
 from toys import Bowl, LogCosh
 
-from polylogit.optim.lbfgs import lbfgs
+from polylogit.optim.lbfgs import MEMORY, lbfgs, repenalised
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -39,3 +40,28 @@ def test_the_curvature_model_is_asked_for_anew_now_and_then():
     for _ in itertools.islice(lbfgs(toy, toy.evaluate(toy.far)), 8):
         pass
     assert len(asked) == 2
+
+
+def test_pairs_follow_a_change_of_the_penalty_exactly():
+    bowl, pairs = Bowl(0), deque(maxlen=MEMORY)
+    steps = lbfgs(bowl, bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64)), pairs)
+    for _ in range(4):
+        next(steps)
+    assert len(pairs) == 4
+    before = list(pairs)
+    extra = torch.linspace(0.5, 3.0, 3, dtype=torch.float64)
+    repenalised(pairs, extra)
+    for old, new in zip(before, pairs, strict=True):
+        assert new.step is old.step
+        hessian = bowl.A + torch.diag(extra.repeat(2))
+        change = (hessian @ old.step.reshape(-1)).reshape(2, 3)
+        torch.testing.assert_close(new.change, change, rtol=1e-6, atol=1e-9)
+        assert new.product == pytest.approx(float((new.step * new.change).sum()))
+
+
+def test_a_pair_without_curvature_is_dropped():
+    bowl, pairs = Bowl(1), deque(maxlen=MEMORY)
+    steps = lbfgs(bowl, bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64)), pairs)
+    next(steps)
+    repenalised(pairs, torch.full((3,), -1e9, dtype=torch.float64))
+    assert len(pairs) == 0

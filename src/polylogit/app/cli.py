@@ -1,4 +1,4 @@
-"""The command line: `polylogit fit`, `predict`, `evaluate`.
+"""The command line: `polylogit fit`, `path`, `predict`, `evaluate`.
 
 A door, not a room: it parses, calls `polylogit.app.commands`, prints, and sets the exit status:
 0, 2 for usage and bad input, 1 for failure, 130 after Ctrl-C. Results go to stdout, everything
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +23,7 @@ from polylogit.errors import InputError, OptionError, PolylogitError
 from polylogit.version import __version__
 
 FAILURE, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+MOST_STRENGTHS = 10_000  # of a path
 
 app = typer.Typer(
     name="polylogit",
@@ -45,6 +48,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Weights = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="The column with the weights of the rows.")
+]
+PenaltyFactor = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN=NUMBER",
+        help="A factor on the penalty of a column, 0 for none; may be repeated.",
+    ),
 ]
 Ignore = Annotated[
     list[str] | None,
@@ -101,6 +111,7 @@ def fit(
     label_smoothing: Annotated[
         float, typer.Option(metavar="PART", help="From 0 to below 1.")
     ] = 0.0,
+    penalty_factor: PenaltyFactor = None,
     intercept: Annotated[bool, typer.Option(help="Whether every class has a bias.")] = True,
     categorical: Annotated[
         list[str] | None,
@@ -121,6 +132,10 @@ def fit(
         int | None, typer.Option(metavar="COUNT", help="By default chosen by size.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="NUMBER", help="Which rows are held out.")] = 0,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where a fit that is killed goes on when run again."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -152,12 +167,122 @@ def fit(
             solver=solver,
             n_threads=threads,
             seed=seed,
+            penalty_factors=_penalty_factors(penalty_factor or ()),
+            checkpoint=checkpoint,
         )
         summary = commands.fit(request, watch)
     if as_json:
         _print_json(summary)
     else:
         terminal.fit_text(summary)
+    if summary["interrupted"]:
+        terminal.interrupted(summary)
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def path(
+    data: Data,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The column with the labels (y of an npz, svmlight)."),
+    ] = None,
+    strengths: Annotated[
+        str | None,
+        typer.Option(
+            "--Cs",
+            metavar="LIST",
+            help="Values of C: FIRST:LAST:COUNT on a log scale, or a,b,c; else 1e-6:1e5:45.",
+        ),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART|FILE",
+            help="Rows to judge on: a part of the rows (else 0.2; 0.1 with a protocol), or a file.",
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="clip: search 96 steps from 1e-6 to 1e6; dino: fit 45 from 1e-6 to 1e5; the best "
+            "by top-1.",
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Fit all rows at the best C, and save the model here."),
+    ] = None,
+    weights: Weights = None,
+    class_weight: Annotated[
+        str, typer.Option(metavar="WORD", help="none, or balanced: classes of equal total weight.")
+    ] = "none",
+    label_smoothing: Annotated[
+        float, typer.Option(metavar="PART", help="From 0 to below 1.")
+    ] = 0.0,
+    penalty_factor: PenaltyFactor = None,
+    intercept: Annotated[bool, typer.Option(help="Whether every class has a bias.")] = True,
+    categorical: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="A column to take as text; may be repeated."),
+    ] = None,
+    ignore: Ignore = None,
+    delimiter: Delimiter = None,
+    tol: Annotated[
+        float, typer.Option(metavar="NATS", help="The proven gap to reach, per row.")
+    ] = 1e-6,
+    max_iter: Annotated[
+        int, typer.Option(metavar="STEPS", help="Steps after which to stop, for each C.")
+    ] = 1000,
+    solver: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, newton, lbfgs, newton-cg.")
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(metavar="COUNT", help="By default chosen by size.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Which rows are judged on.")] = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit many values of C for about the price of a few, judge each, keep the best.
+
+    The best is that of the lowest loss on the validation rows, with a protocol that of the highest
+    top-1 accuracy; --model fits all rows at it, those of validation too.
+    """
+    from polylogit.app import terminal
+
+    with terminal.watching(tol, shown=not quiet) as watch:
+        from polylogit.app import commands
+
+        part, file = _validation(validation, 0.1 if protocol else 0.2)
+        request = commands.FitRequest(
+            data,
+            target,
+            model,
+            "auto",
+            holdout=part,
+            refit=False,
+            weights=weights,
+            class_weight=_class_weight(class_weight),
+            label_smoothing=label_smoothing,
+            intercept=intercept,
+            categorical=tuple(categorical or ()),
+            ignore=tuple(ignore or ()),
+            delimiter=delimiter,
+            tol=tol,
+            max_iter=max_iter,
+            solver=solver,
+            n_threads=threads,
+            seed=seed,
+            penalty_factors=_penalty_factors(penalty_factor or ()),
+        )
+        asked = commands.PathRequest(request, _strengths(strengths), file, protocol)
+        summary = commands.path(asked, watch)
+    if as_json:
+        _print_json(summary)
+    else:
+        terminal.path_text(summary)
     if summary["interrupted"]:
         terminal.interrupted(summary)
         raise typer.Exit(INTERRUPTED)
@@ -242,6 +367,53 @@ def _strength(text: str) -> float | str:
         raise OptionError(f"--C must be auto, inf or a positive number, not {text!r}") from None
 
 
+def _strengths(text: str | None) -> tuple[float, ...] | None:
+    """FIRST:LAST:COUNT, even on a log scale, or numbers between commas."""
+    if text is None:
+        return None
+    try:
+        if ":" not in text:
+            return tuple(float(number) for number in text.split(","))
+        first, last, count = text.split(":")
+        low, high, n = float(first), float(last), int(count)
+    except ValueError:
+        low, high, n = 0.0, 0.0, 0
+    if not (0 < low < math.inf and 0 < high < math.inf and 1 <= n <= MOST_STRENGTHS):
+        raise OptionError(
+            f"--Cs must be FIRST:LAST:COUNT, as in 1e-6:1e5:45, or numbers like 0.1,1,10, not "
+            f"{text!r}"
+        )
+    from polylogit.path import spaced
+
+    return spaced(low, high, n)
+
+
+def _validation(text: str | None, part: float) -> tuple[float, str | None]:
+    """The part of the rows to judge on, or 0 and the file that holds them."""
+    if text is None:
+        return part, None
+    try:
+        return float(text), None
+    except ValueError:
+        return 0.0, text
+
+
+def _penalty_factors(pairs: Sequence[str]) -> dict[str, float]:
+    """COLUMN=NUMBER, cut at the last "=": a column's name may hold one."""
+    factors: dict[str, float] = {}
+    for pair in pairs:
+        name, _, number = pair.rpartition("=")
+        if name in factors:
+            raise OptionError(f"--penalty-factor gives {name!r} two factors; keep one")
+        try:
+            factors[name] = float(number)
+        except ValueError:
+            name = ""
+        if not name:
+            raise OptionError(f"--penalty-factor must be COLUMN=NUMBER, not {pair!r}")
+    return factors
+
+
 def _class_weight(text: str) -> str | None:
     if text not in ("none", "balanced"):
         raise OptionError(f"--class-weight must be none or balanced, not {text!r}")
@@ -323,6 +495,7 @@ def _as_options(message: str) -> str:
 
 
 _TYPED = {
+    "penalty_factors": "--penalty-factor",
     "(ignore)": "(--ignore)",
     "name the column as categorical": "take the column as text (--categorical)",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Timer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # the display stands before torch is loaded, which takes the 
     from polylogit.optim.problem import Progress
 
 PATIENCE = 0.5  # seconds before a command shows that it is at work
+PACE = 10  # steps over which the pace of a fit is measured
 LOG_EVERY = 10.0  # seconds between lines of progress where stderr is a file
 WIDEST_CONFUSION = 12  # classes; more do not fit a terminal
 WIDEST_NAME = 16  # characters of a class in the confusion matrix
@@ -44,7 +46,7 @@ def watching(tol: float = 1e-6, *, shown: bool = True) -> Iterator[Watch]:
     if not shown:
         yield _Nobody()
     elif not sys.stderr.isatty():
-        yield _Log()
+        yield _Log(tol)
     else:
         bar = _Bar(tol)
         try:
@@ -64,14 +66,16 @@ class _Nobody:
 class _Log:
     """A line of progress every `LOG_EVERY` seconds: work that is soon done leaves none."""
 
-    def __init__(self) -> None:
+    def __init__(self, tol: float) -> None:
         self.last = time.perf_counter()
+        self.pace = Pace(tol)
 
     def stage(self, text: str) -> None:
+        self.pace.reset()
         self._say(text)
 
     def step(self, now: Progress) -> None:
-        self._say(_told(now))
+        self._say(_told(now, self.pace.left(now)))
 
     def _say(self, line: str) -> None:
         if time.perf_counter() - self.last >= LOG_EVERY:
@@ -84,6 +88,7 @@ class _Bar:
 
     def __init__(self, tol: float) -> None:
         self.tol = tol
+        self.pace = Pace(tol)
         self.first_gap: float | None = None
         self.bar = Bar(
             TextColumn("{task.description}", markup=False),
@@ -102,6 +107,7 @@ class _Bar:
 
     def stage(self, text: str) -> None:
         self.first_gap = None
+        self.pace.reset()
         self.bar.remove_task(self.task)
         self.task = self.bar.add_task(text, total=None)
 
@@ -109,7 +115,8 @@ class _Bar:
         if self.first_gap is None and math.isfinite(now.gap):
             self.first_gap = now.gap
         done = self._done(now.gap)
-        self.bar.update(self.task, description=_told(now), total=1.0, completed=done)
+        told = _told(now, self.pace.left(now))
+        self.bar.update(self.task, description=told, total=1.0, completed=done)
 
     def _done(self, gap: float) -> float:
         """How much of the way from the first gap to tol lies behind, on a logarithmic scale."""
@@ -125,12 +132,55 @@ class _Bar:
             self.bar.stop()
 
 
-def _told(now: Progress) -> str:
+class Pace:
+    """How long a fit still takes, if its gap goes on falling as it did over the last steps.
+
+    The logarithm of the gap falls about evenly, so over steps from (t0, g0) to (t1, g1)
+
+        time left = (t1 - t0) log(g1 / tol) / log(g0 / g1)
+    """
+
+    def __init__(self, tol: float) -> None:
+        self.tol = tol
+        self.steps: deque[tuple[float, float]] = deque(maxlen=PACE)
+
+    def reset(self) -> None:
+        """Another fit begins."""
+        self.steps.clear()
+
+    def left(self, now: Progress) -> float | None:
+        """Seconds left after this step; None where nobody can tell."""
+        if self.steps and now.seconds < self.steps[-1][0]:
+            self.reset()  # a fit after a fit, as on a path
+        if not 0 < now.gap < math.inf:
+            return None
+        self.steps.append((now.seconds, now.gap))
+        (t0, g0), (t1, g1) = self.steps[0], self.steps[-1]
+        if g1 <= self.tol:
+            return 0.0
+        return (t1 - t0) * math.log(g1 / self.tol) / math.log(g0 / g1) if g1 < g0 else None
+
+
+def _told(now: Progress, left: float | None) -> str:
     gap = f"{now.gap:.1e}" if math.isfinite(now.gap) else "unknown"
     return (
         f"fitting: step {now.iteration}, {now.passes} passes, objective {now.objective:.6f}, "
-        f"gap {gap}"
+        f"gap {gap}{_remaining(left)}"
     )
+
+
+def _remaining(seconds: float | None) -> str:
+    """The time left, as precisely as anyone can know it; nothing where it is over at once.
+
+    >>> _remaining(41.7), _remaining(754.0), _remaining(20_000.0), _remaining(0.4)
+    (', about 42 s left', ', about 13 min left', ', about 5.6 h left', '')
+    """
+    if seconds is None or seconds < 1:
+        return ""
+    for unit, size in (("s", 1.0), ("min", 60.0)):
+        if seconds < 100 * size:
+            return f", about {seconds / size:.0f} {unit} left"
+    return f", about {seconds / 3600:.1f} h left"
 
 
 # ------------------------------------------------------------------------------------- results
@@ -157,6 +207,53 @@ def fit_text(summary: dict[str, Any]) -> None:
             console,
             f"\nSaved to {summary['model']}. Next: polylogit predict {summary['model']} DATA",
         )
+
+
+def path_text(summary: dict[str, Any]) -> None:
+    """A line for each C, the best marked, and what became of it."""
+    console = _stdout()
+    judged = summary["n_validation"] is not None
+    rows = f"{summary['n_train']} rows"
+    rows += f", judged on {summary['n_validation']} others" if judged else ""
+    _say(console, f"{rows}, {summary['n_features']} features, {len(summary['classes'])} classes")
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "C", "train loss", "gap", "passes", "seconds"):
+        table.add_column(name, justify="right")
+    for name in ("loss", "top-1", "top-5", "per class") if judged else ():
+        table.add_column(name, justify="right")
+    for place, point in enumerate(summary["table"]):
+        table.add_row("*" if place == summary["best"] else "", *_path_cells(point, judged))
+    console.print(table)
+    sure = "each certified" if summary["certified"] else "not all certified"
+    count = len(summary["table"])
+    _say(console, f"{count} fits, {sure}: {summary['passes']} passes, {summary['seconds']:.3g} s")
+    if summary["best"] is not None:
+        measure = {"loss": "loss", "top1": "top-1 accuracy"}[summary["by"]]
+        strength = "inf" if summary["C"] is None else f"{summary['C']:.6g}"
+        _say(console, f"Best by {measure}: C = {strength}")
+    if summary["at_the_end"]:
+        _note("note: the best C is the first or last of those tried; a wider range may hold better")
+    notes(summary)
+    if summary["model"] is not None:
+        _say(console, f"On all rows at this C: {summary['refit']}")
+        _say(
+            console, f"Saved to {summary['model']}. Next: polylogit predict {summary['model']} DATA"
+        )
+
+
+def _path_cells(point: dict[str, Any], judged: bool) -> list[str]:
+    cells = [
+        "inf" if point["C"] is None else f"{point['C']:.4g}",
+        f"{point['train_loss']:.6f}",
+        "none" if point["gap"] is None else f"{point['gap']:.0e}",
+        str(point["passes"]),
+        f"{point['seconds']:.2f}",
+    ]
+    if not judged:
+        return cells
+    loss = "inf" if point["loss"] is None else f"{point['loss']:.6f}"
+    shares = [f"{point[name]:.4f}" for name in ("top1", "top5", "mean_per_class")]
+    return [*cells, loss, *shares]
 
 
 def evaluate_text(summary: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from polylogit.optim.line_search import lowest
 from polylogit.optim.problem import Evaluation, Preconditioner, Problem, Solver
 
 MEMORY = 10  # steps
-RENEW = frozenset({5})  # steps after which the curvature has changed enough
+RENEW = frozenset({5, 40, 100, 200, 400, 800})  # steps after which the curvature has changed enough
 FLAT = 0.5  # of the first slope: how flat the end of a step must be
 
 
@@ -32,9 +32,27 @@ class _Pair:
     product: float
 
 
-def lbfgs(problem: Problem, at: Evaluation) -> Solver:
-    """Ever better points after `at`; ends where no direction leads down any more."""
-    pairs: deque[_Pair] = deque(maxlen=MEMORY)
+Pairs = deque[_Pair]
+
+
+def repenalised(pairs: Pairs, extra: Tensor) -> None:
+    """Adapt the pairs to F + 1/2 sum extra x^2, `extra` broadcast over the point.
+
+    Each change of the gradient grows by extra * step, exactly; a pair that loses s'y > 0 goes.
+    """
+    changed = [(pair.step, pair.change + extra * pair.step) for pair in pairs]
+    pairs.clear()
+    for step, change in changed:
+        if (product := _dot(step, change)) > 0:
+            pairs.append(_Pair(step, change, product))
+
+
+def lbfgs(problem: Problem, at: Evaluation, pairs: Pairs | None = None) -> Solver:
+    """Ever better points after `at`; ends where no direction leads down any more.
+
+    `pairs` of an earlier run on nearly the same F serve as first memory, and are added to.
+    """
+    pairs = deque(maxlen=MEMORY) if pairs is None else pairs
     precondition, count = problem.preconditioner(at), 0
     while True:
         if count in RENEW:
@@ -54,7 +72,7 @@ def lbfgs(problem: Problem, at: Evaluation) -> Solver:
         yield at
 
 
-def _two_loops(gradient: Tensor, pairs: deque[_Pair], precondition: Preconditioner) -> Tensor:
+def _two_loops(gradient: Tensor, pairs: Pairs, precondition: Preconditioner) -> Tensor:
     """H g for the inverse Hessian H that the pairs and the preconditioner describe."""
     rest, shares = gradient.clone(), []
     for pair in reversed(pairs):

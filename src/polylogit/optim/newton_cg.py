@@ -26,7 +26,7 @@ SHORT, LONG = 0.2, 0.7  # steps that are much too long, and about right, as the 
 FIRST_DAMPING, LEAST_DAMPING = 1e-3, 1e-5
 
 
-def newton_cg(problem: Problem, at: Evaluation, fast: torch.dtype = torch.float32) -> Solver:
+def newton_cg(problem: Problem, at: Evaluation, fast: torch.dtype = torch.float64) -> Solver:
     """Ever better points after `at`; ends where no direction leads down any more."""
     damping = 0.0
     while True:

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from polylogit.design import Block, Design, column_pairs
 from polylogit.optim.penalty import Ridge
-from polylogit.optim.preconditioner import DiagonalPreconditioner, GramPreconditioner
+from polylogit.optim.preconditioner import DiagonalPreconditioner, GramPreconditioner, Kept
 from polylogit.optim.problem import Evaluation, Preconditioner
 
 LOGITS_BYTES = 2**30  # keep the logits of a point up to this size, recompute them beyond
@@ -122,6 +122,7 @@ class SoftmaxObjective:
     fast: torch.dtype = torch.float32
     reduce: Reduce = lambda partial: partial
     tally: Tally = field(default_factory=Tally)
+    kept: Kept | None = None  # sums of the preconditioner that may be used again
 
     # ------------------------------------------------------------------ the Problem's questions
 
@@ -159,14 +160,19 @@ class SoftmaxObjective:
 
         Designs too wide for a D x D matrix get the diagonal of the Hessian itself.
         """
-        probabilities = torch.softmax(logits_of(at), 1)
+        probabilities, kept = torch.softmax(logits_of(at), 1), self.kept or Kept()
         if self.design.n_features > WIDEST_GRAM:
             spread = probabilities.sub_(probabilities.square())
             weights = spread.mul_(self.weights[:, None].to(spread.dtype)).to(self.fast)
-            diagonal = self._sum(lambda block: _gram_diagonal(block, weights), self.fast)
+            diagonal = kept.renewed(
+                float(weights.sum()),
+                lambda: self._sum(lambda block: _gram_diagonal(block, weights), self.fast),
+            )
             return DiagonalPreconditioner(self._bordered_diagonal(diagonal))
         spread = (1 - probabilities.square().sum(1)) / (self.n_classes - 1)
-        return GramPreconditioner(self._curvature_gram((self.weights * spread).to(self.fast)))
+        share = (self.weights * spread).to(self.fast)
+        gram = kept.renewed(float(share.sum()), lambda: self._curvature_gram(share))
+        return GramPreconditioner(gram + torch.diag(self.ridge_columns()))
 
     # --------------------------------------------------------------------- for the certificate
 
@@ -297,11 +303,9 @@ class SoftmaxObjective:
     # ------------------------------------------------------------------- for the preconditioner
 
     def _curvature_gram(self, weights: Tensor) -> Tensor:
-        """X~' diag(w) X~ + ridge, with the bias as last column of X~."""
+        """X~' diag(w) X~, with the bias as last column of X~."""
         gram = self._sum(lambda block: _bordered_gram(block, weights), self.fast).double()
-        if not self.intercept:
-            gram = gram[:-1, :-1]
-        return gram + torch.diag(self.ridge_columns())
+        return gram if self.intercept else gram[:-1, :-1]
 
     def _bordered_diagonal(self, diagonal: Tensor) -> Tensor:
         kept = diagonal if self.intercept else diagonal[:, :-1]

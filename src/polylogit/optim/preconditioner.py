@@ -7,11 +7,13 @@ strength of each standardised column, so columns of any size are taken care of.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+CHANGED = 1.5  # a factor of the rows' mean curvature after which kept sums are out of date
 JITTER = 1e-12  # of the mean diagonal, added where a Gram matrix is singular to rounding
 
 
@@ -47,6 +49,23 @@ class DiagonalPreconditioner:
 
     def curvature(self, direction: Tensor) -> Tensor:
         return direction * self.diagonal.to(direction.dtype)
+
+
+@dataclass
+class Kept:
+    """The sums behind a preconditioner, without the ridge, kept while they are about right.
+
+    `total` is the curvature of all rows together; as it changes, the sums are scaled with it.
+    """
+
+    sums: Tensor | None = None
+    total: float = 0.0
+
+    def renewed(self, total: float, compute: Callable[[], Tensor]) -> Tensor:
+        """The sums where the rows' curvature is `total`: the kept ones, or new ones."""
+        if self.sums is None or not self.total / CHANGED <= total <= self.total * CHANGED:
+            self.sums, self.total = compute(), total
+        return self.sums if total == self.total else self.sums * (total / self.total)
 
 
 def cholesky(matrix: Tensor) -> Tensor:

@@ -35,12 +35,19 @@ def separates(logits: Tensor, codes: Tensor) -> bool:
     return bool((truth.squeeze(1) > others.amax(1)).all())
 
 
-def is_separable(design: Design, codes: Tensor, n_classes: int, intercept: bool) -> bool | None:
-    """Whether any direction separates, even only some rows; None where it is too large to ask."""
-    columns = design.n_features + intercept
+def is_separable(
+    design: Design, codes: Tensor, n_classes: int, intercept: bool, free: Tensor | None = None
+) -> bool | None:
+    """Whether any direction separates, even only some rows; None where it is too large to ask.
+
+    `free` (D,) marks the columns without a penalty, by default all: no other grows for ever.
+    """
+    columns = (design.n_features if free is None else int(free.sum())) + intercept
+    if columns == intercept:
+        return False  # a bias alone separates nothing, where every class has rows
     if design.n_rows * n_classes * columns * 2 > LARGEST_PROGRAM:
         return None
-    margins = _margin_rows(design, codes, n_classes, intercept)
+    margins = _margin_rows(design, codes, n_classes, intercept, free)
     total = np.asarray(margins.sum(0)).ravel()
     answer = scipy.optimize.linprog(
         -total, A_ub=-margins, b_ub=np.zeros(margins.shape[0]), bounds=(-1, 1), method="highs"
@@ -51,11 +58,12 @@ def is_separable(design: Design, codes: Tensor, n_classes: int, intercept: bool)
 
 
 def _margin_rows(
-    design: Design, codes: Tensor, n_classes: int, intercept: bool
+    design: Design, codes: Tensor, n_classes: int, intercept: bool, free: Tensor | None
 ) -> scipy.sparse.csr_array:
     """The matrix that maps a flat (K, D~) direction to the margins of all wrong classes."""
     parts = [block.dense() for block in design.blocks(torch.float64)]
-    rows = torch.cat(parts).numpy()
+    whole = torch.cat(parts)
+    rows = (whole if free is None else whole[:, free]).numpy()
     if intercept:
         rows = np.hstack([rows, np.ones((len(rows), 1))])
     labels, identity = codes.numpy(), np.eye(n_classes)

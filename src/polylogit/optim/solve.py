@@ -46,16 +46,18 @@ from polylogit.optim.problem import (
 )
 from polylogit.optim.separation import is_separable, separates
 from polylogit.optim.threads import chosen_threads, threads
+from polylogit.optim.trail import Trail
 
 DOUBLE_WORK = 2e8  # multiply-adds of a written-out Hessian up to which it is made in float64
 POLISH_WORK = 2e9  # multiply-adds of a written-out Hessian that nobody waits for
 POLISH = 1e-4  # of tol: where steps cost next to nothing, go on to here
 STUCK = 4 * torch.finfo(torch.float64).eps  # a relative fall of F that is but rounding
 FAST_WORK = 4e6  # multiply-adds of a pass from which float32 pays
+CLOSER = 0.5  # of the smallest gap so far: progress, even where F is too flat to show it
 PATIENCE = 3  # steps without progress before a fit counts as stalled
 SAFETY = 0.5  # of tol: what float32 has to see before float64 is asked
 SLOW = 80  # steps still to go, by the pace of the last, before a better solver takes over
-PACE = 20  # steps over which the pace is measured
+PACE = 30  # steps over which the pace is measured
 
 # what this library reaches on one core, to compare two ways to the same end, not to tell the time
 FLOPS = 6e10  # of large float32 products, a second
@@ -65,6 +67,9 @@ LOGIT = 2e-8  # seconds for all that a step does to one logit
 NEWTON_STEPS, LBFGS_STEPS = 8, 60  # typical
 WORTH = 2.0  # Newton's method may take so much longer: its last step doubles the digits
 MOST_PARAMETERS = 4000  # of a Hessian that is written out
+
+Keep = Callable[[int, Callable[[], tuple[Tensor, Tensor]]], None]
+"""Offered the number of a step, and a way to (W, bias) on the user's scale, which costs a copy."""
 
 SOLVERS = ("auto", "newton", "lbfgs", "newton-cg")
 
@@ -109,12 +114,16 @@ def solve(
     settings: Settings | None = None,
     start: tuple[Tensor, Tensor] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    trail: Trail | None = None,
+    keep: Keep | None = None,
 ) -> Solution:
     """Minimise sum_i s_i [lse(z_i) - t_i.z_i] / sum_i s_i + alpha/2 sum_d f_d |W_d|^2.
 
     Over W (K, D) and bias (K,), with z_i = W x_i + bias + o_i for `offsets` o (N, K), by default
     none, and `factors` f (D,) >= 0, by default ones. `weights` s (N,) need not sum to one.
-    `start` is (W, bias) on the user's scale. The gap of the solution bounds F - F* in nats per row.
+    `start` is (W, bias) on the user's scale. A `trail` holds what the last solve of the same data
+    under a neighbouring penalty has left; this one sets out from there, and leaves its own. `keep`
+    is offered the point of every step. The gap of the solution bounds F - F* in nats per row.
 
     Raises `TargetError` where a class has no weight or
     where, without a penalty, no optimum exists; `SolveError` where F is not finite.
@@ -128,6 +137,7 @@ def solve(
         n_classes,
         intercept,
         offsets=offsets,
+        kept=None if trail is None else trail.curvature,
     )
     _refuse_empty_classes(objective)
     penalised = objective.penalised
@@ -137,9 +147,11 @@ def solve(
         cheap = not penalised or _hessian_work(design, n_classes) <= DOUBLE_WORK
         fast = torch.float64 if cheap else torch.float32
         objective = replace(objective, basis=contrast_basis(n_classes), fast=fast)
+    if trail is not None and stages[0] is _FAST_LBFGS:
+        stages = (_FAST_LBFGS, _LBFGS, *stages[1:])  # its memory is worth more than a new solver
     work = float(design.n_rows) * n_classes * design.n_features
     with threads(chosen_threads(work, settings.n_threads)):
-        return _Run(objective, stages, settings, progress).from_point(start)
+        return _Run(objective, stages, settings, progress, trail, keep).from_point(start)
 
 
 def _refuse_empty_classes(objective: SoftmaxObjective) -> None:
@@ -209,11 +221,15 @@ class _Run:
         stages: tuple[_Stage, ...],
         settings: Settings,
         progress: Callable[[Progress], None] | None,
+        trail: Trail | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self.objective = objective
         self.stages = stages
         self.settings = settings
         self.progress = progress
+        self.trail = trail
+        self.keep = keep
         self.stage = stages[0]
         self.used: dict[str, None] = {}  # names of solvers, in order
         self.history: list[Progress] = []
@@ -227,7 +243,8 @@ class _Run:
             point = objective.start()
         else:
             point = objective.join(*objective.design.from_user(*start))
-        self.at = Evaluation(point, math.inf, point)
+        self.left = None if self.trail is None else self.trail.last(objective)
+        self.at = self.left or Evaluation(point, math.inf, point)
         try:
             status = self._run()
         except KeyboardInterrupt:
@@ -236,6 +253,8 @@ class _Run:
         return self._solution(status)
 
     def _run(self) -> Status:
+        if self._proven_by_the_last():
+            return Status.CERTIFIED
         for stage in self.stages:
             self.stage = stage
             rough = stage.dtype == torch.float32
@@ -243,6 +262,17 @@ class _Run:
             if status is not None:
                 return status
         return self._end()
+
+    def _proven_by_the_last(self) -> bool:
+        """Whether the end of the last solve is close enough to this optimum too."""
+        if self.left is None or estimate(self.objective, self.left) > self.settings.tol:
+            return False
+        best, certificate = certify(self.objective, self.left)
+        if certificate.gap > self.settings.tol:
+            return False
+        self.at, self.proven = best, (best, certificate)
+        self._note(certificate.gap)
+        return True
 
     def _approach(self) -> Status | None:
         """Come close in float32, which proves nothing; None when float64 should look at it."""
@@ -276,7 +306,9 @@ class _Run:
             stuck = fall <= STUCK * max(1.0, abs(last))
             if (stuck or gap <= self._aim() or fall <= self._aim()) and self._certified(gap, fall):
                 return Status.CERTIFIED
-            idle, gaps = idle + 1 if stuck else 0, [*gaps[-PACE:], gap]
+            closer = gap < CLOSER * min(gaps, default=math.inf)
+            gaps.append(gap)
+            idle = idle + 1 if stuck and not closer else 0
             slow = self.stage is not self.stages[-1] and _is_slow(gaps, self.settings.tol)
             if idle >= PATIENCE or slow:
                 return None
@@ -286,14 +318,25 @@ class _Run:
 
     def _points(self, objective: SoftmaxObjective) -> Iterator[None]:
         """Put the solver's points into `self.at`, the best so far, one by one."""
-        # a stage takes over with the best bias, as the certificate wants it
-        first = objective.balanced if self.history else objective.evaluate
-        self.at = first(self.at.point)
+        self.at = self._opening(objective)
         yield
-        for at in self.stage.solver(objective, self.at):
+        for at in self._solver(objective):
             self.at = at
             self.used[self.stage.name] = None
             yield
+
+    def _opening(self, objective: SoftmaxObjective) -> Evaluation:
+        """The first point of a stage: where the last one ended, or where the trail leads."""
+        if self.left is None or self.trail is None:
+            rough = isinstance(self.at.state, Tensor) and self.at.state.dtype != objective.dtype
+            return (objective.balanced if rough else objective.evaluate)(self.at.point)
+        left, self.left = self.left, None
+        return self.trail.continued(objective, left)
+
+    def _solver(self, objective: SoftmaxObjective) -> Solver:
+        if self.trail is not None and self.stage.name == "lbfgs":
+            return lbfgs(objective, self.at, self.trail.pairs)
+        return self.stage.solver(objective, self.at)
 
     def _aim(self) -> float:
         """The gap to go on to once certified: where steps are cheap, one or two buy many digits."""
@@ -331,16 +374,29 @@ class _Run:
                 f"the objective became {at.value} on finite data; the columns are too extreme for "
                 "float64 in combination: express the largest in another unit"
             )
-        if codes is not None and separates(logits_of(at), codes):
+        if codes is not None and not self._partly() and separates(self._own_logits(), codes):
             raise _separated("perfectly")
 
     def _refuse_separated(self) -> None:
         """A direction that separates only some rows leaves no optimum either."""
         objective, codes = self.objective, self._separable_codes()
         if codes is not None and is_separable(
-            objective.design, codes, objective.n_classes, objective.intercept
+            objective.design,
+            codes,
+            objective.n_classes,
+            objective.intercept,
+            objective.ridge.strength == 0,
         ):
-            raise _separated("in some rows")
+            raise _separated("in some rows", partly=self._partly())
+
+    def _partly(self) -> bool:
+        """Whether some columns are penalised: then a point that separates proves nothing."""
+        return bool((self.objective.ridge.strength > 0).any())
+
+    def _own_logits(self) -> Tensor:
+        """What the features say, without the offsets."""
+        logits, offsets = logits_of(self.at), self.objective.offsets
+        return logits if offsets is None else logits - offsets
 
     def _separable_codes(self) -> Tensor | None:
         """The labels (N,) where nothing but they keeps the weights finite."""
@@ -354,25 +410,31 @@ class _Run:
         seconds = time.perf_counter() - self.started
         passes = self.objective.tally.passes
         self.history.append(Progress(iteration, passes, self.at.value, gap, seconds))
+        if self.keep is not None:
+            self.keep(iteration, lambda: self._parameters(self.at))
         if self.progress is not None:
             self.progress(self.history[-1])
 
     def _solution(self, status: Status) -> Solution:
         best, certificate = self._examined()
+        if self.trail is not None:
+            self.trail.remember(self.objective.ridge, best)
         if status is Status.ITERATION_LIMIT and certificate.gap <= self.settings.tol:
             status = Status.CERTIFIED
-        objective = self.objective
-        weight, bias = objective.design.to_user(*objective.split(best.point))
-        # the common shift of all classes, which softmax cannot see, only costs penalty
-        weight, bias = weight - weight.mean(0), bias - bias.mean()
+        weight, bias = self._parameters(best)
         statistics = Statistics(
             " + ".join(self.used or [self.stage.name]),
             self._iteration(),
-            objective.tally.passes,
+            self.objective.tally.passes,
             time.perf_counter() - self.started,
             tuple(self.history),
         )
         return Solution(weight, bias, best.value, certificate, status, statistics)
+
+    def _parameters(self, at: Evaluation) -> tuple[Tensor, Tensor]:
+        """(W, bias) on the user's scale, without what softmax cannot see and the penalty does."""
+        weight, bias = self.objective.design.to_user(*self.objective.split(at.point))
+        return weight - weight.mean(0), bias - bias.mean()
 
     def _examined(self) -> tuple[Evaluation, Certificate]:
         """The point to hand out, with the best proof there is for it."""
@@ -388,12 +450,14 @@ def _is_slow(gaps: list[float], tol: float) -> bool:
     """Whether, at the pace of the last steps, more than `SLOW` are left to go."""
     if len(gaps) <= PACE or not (0 < gaps[-1] < math.inf):
         return False
-    pace = math.log(gaps[-1 - PACE] / gaps[-1]) / PACE
-    return pace * SLOW < math.log(gaps[-1] / tol)
+    best = min(gaps)
+    pace = math.log(min(gaps[:-PACE]) / best) / PACE
+    return pace * SLOW < math.log(best / tol)
 
 
-def _separated(how: str) -> TargetError:
+def _separated(how: str, *, partly: bool = False) -> TargetError:
+    advice = "give every column a penalty factor above 0" if partly else "set C to a finite number"
     return TargetError(
         f"the features separate the classes {how}, so without a penalty the weights grow for ever "
-        "and no optimum exists; set C to a finite number"
+        f"and no optimum exists; {advice}"
     )

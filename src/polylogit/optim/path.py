@@ -1,0 +1,57 @@
+"""A path of solutions over penalty strengths, from the strongest to the weakest.
+
+Under a strong penalty the optimum is near zero and costs next to nothing; from there on every
+optimum is the start of the next (Friedman, Hastie & Tibshirani, J. Stat. Softw. 33 (2010), section
+2.5: pathwise optimisation). What neighbours share is a `Trail`; each of them is proven by a
+certificate of its own, to the same tolerance as a single solve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from torch import Tensor
+
+from polylogit.design import Design
+from polylogit.optim.objective import Targets
+from polylogit.optim.problem import Progress, Solution, Status
+from polylogit.optim.solve import Settings, solve
+from polylogit.optim.trail import Trail
+
+
+def solve_path(
+    design: Design,
+    targets: Targets,
+    weights: Tensor,
+    *,
+    n_classes: int,
+    alphas: Sequence[float],
+    intercept: bool = True,
+    factors: Tensor | None = None,
+    offsets: Tensor | None = None,
+    settings: Settings | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Iterator[Solution]:
+    """A certified `solve` for each of `alphas`, which must fall; ends early when stopped by hand.
+
+    Raises as `solve` does.
+    """
+    trail, last = Trail(), None
+    for alpha in alphas:
+        last = solve(
+            design,
+            targets,
+            weights,
+            n_classes=n_classes,
+            alpha=alpha,
+            intercept=intercept,
+            factors=factors,
+            offsets=offsets,
+            settings=settings,
+            start=None if last is None else (last.weight, last.bias),
+            progress=progress,
+            trail=trail if alpha > 0 else None,  # without any penalty other solvers are at work
+        )
+        yield last
+        if last.status is Status.INTERRUPTED:
+            return

@@ -1,0 +1,68 @@
+"""What one solve leaves for the next one, of the same data under a neighbouring penalty.
+
+1. The last point, its logits and its gradient: under another ridge they cost no pass.
+2. The way that led there: the next optimum lies close to its continuation, and since the logits of
+   both ends are known, the lowest point along it costs one product with X, for the gradient.
+3. The sums of the preconditioner, to which the new ridge is added.
+4. The pairs of L-BFGS: a ridge adds exactly its own product to each change of the gradient.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from polylogit.optim.lbfgs import MEMORY, Pairs, repenalised
+from polylogit.optim.line_search import lowest
+from polylogit.optim.objective import LogitLine, SoftmaxObjective, logits_of
+from polylogit.optim.penalty import Ridge
+from polylogit.optim.preconditioner import Kept
+from polylogit.optim.problem import Evaluation
+
+SHARP = 0.1  # of the first slope: how flat the end of the continuation must be
+
+
+@dataclass
+class Trail:
+    """Mutable, and of one path only: same design, targets, row weights and offsets."""
+
+    curvature: Kept = field(default_factory=Kept)
+    pairs: Pairs = field(default_factory=lambda: deque(maxlen=MEMORY))
+    ridge: Ridge | None = None  # of the last solve
+    at: Evaluation | None = None  # where it ended, in float64
+    way: tuple[Tensor, Tensor] | None = None  # the last change of point and logits
+
+    def remember(self, ridge: Ridge, at: Evaluation) -> None:
+        """Take down where a solve under `ridge` ended."""
+        if self.at is not None and at.point is not self.at.point:
+            self.way = at.point - self.at.point, logits_of(at) - logits_of(self.at)
+        self.ridge, self.at = ridge, at
+
+    def last(self, objective: SoftmaxObjective) -> Evaluation | None:
+        """The last end as a point of `objective`, at no cost."""
+        if self.at is None or self.ridge is None:
+            return None
+        columns = objective.ridge_columns()
+        before = columns.clone()
+        before[: len(self.ridge.strength)] = self.ridge.strength
+        repenalised(self.pairs, columns - before)
+        weight, _ = objective.split(self.at.point)
+        value = self.at.value + objective.ridge.value(weight) - self.ridge.value(weight)
+        gradient = self.at.gradient + self.at.point * (columns - before)
+        self.ridge = objective.ridge
+        self.at = Evaluation(self.at.point, value, gradient, self.at.state)
+        return self.at
+
+    def continued(self, objective: SoftmaxObjective, at: Evaluation) -> Evaluation:
+        """The lowest point on the way on from `at`, which `last` gave; one pass."""
+        at = Evaluation(at.point, at.value, at.gradient, logits_of(at).to(objective.dtype))
+        if self.way is None:
+            return at
+        direction, change = self.way
+        slope = float((at.gradient * direction).sum())
+        if not slope < 0:
+            return at
+        line = LogitLine(objective, at, direction, change.to(objective.dtype))
+        return line.evaluate(lowest(line, slope, tolerance=SHARP))

@@ -1,0 +1,135 @@
+"""Every point of a path is the optimum of its own problem, certified, for less."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from sklearn.datasets import load_digits, load_wine
+
+from polylogit.design import design_of
+from polylogit.optim import objective, preconditioner
+from polylogit.optim import solve as module
+from polylogit.optim.objective import Labels
+from polylogit.optim.path import solve_path
+from polylogit.optim.problem import Status
+from polylogit.optim.solve import Settings, solve
+
+X, Y = load_digits(return_X_y=True)
+X, Y = X[:600], Y[:600]
+ALPHAS = tuple((10.0 ** np.linspace(4, -5, 11)).tolist())
+SOLVERS = [name for name in module.SOLVERS if name != "auto"]
+
+
+def problem(features=X, y=Y, **options):
+    k = int(y.max()) + 1
+    centred = options.get("intercept", True)
+    rows = (
+        design_of(features, centred=centred),
+        Labels(torch.from_numpy(y), k),
+        torch.ones(len(y)).double(),
+    )
+    return rows, {"n_classes": k, **options}
+
+
+def check(rows, options, alphas=ALPHAS, **settings):
+    """The path, each point of which is compared with a solve of its own, much finer."""
+    found = list(solve_path(*rows, alphas=alphas, settings=Settings(**settings), **options))
+    assert len(found) == len(alphas)
+    for alpha, solution in zip(alphas, found, strict=True):
+        truth = solve(*rows, alpha=alpha, settings=Settings(tol=1e-10), **options)
+        assert solution.certified
+        assert 0 <= solution.certificate.gap <= 1e-6
+        excess = solution.objective - truth.objective
+        assert -1e-10 <= excess <= solution.certificate.gap + 1e-14
+    return found
+
+
+@pytest.mark.parametrize("solver", [*SOLVERS, "auto"])
+def test_every_point_is_an_optimum(solver):
+    check(*problem(), solver=solver)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "auto"])
+def test_float32_steers_and_float64_proves(solver, monkeypatch):
+    monkeypatch.setattr(module, "FAST_WORK", 0)
+    monkeypatch.setattr(module, "_quickest", lambda *_: "mixed")
+    check(*problem(), solver=solver)
+
+
+def test_the_diagonal_is_kept_too(monkeypatch):
+    monkeypatch.setattr(objective, "WIDEST_GRAM", 10)
+    check(*problem(scipy.sparse.csr_array(X)), solver="lbfgs", alphas=ALPHAS[::2])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"intercept": False},
+        {"factors": torch.linspace(0.1, 3, 13).double()},
+        {"offsets": torch.randn(178, 3, generator=torch.Generator().manual_seed(0)).double()},
+    ],
+    ids=["no intercept", "factors", "offsets"],
+)
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_every_kind_of_problem(options, solver):
+    check(*problem(*load_wine(return_X_y=True), **options), solver=solver)
+
+
+def test_a_path_costs_less_than_its_points():
+    rows, options = problem()
+    path = check(rows, options, solver="lbfgs")
+    cold = [
+        solve(*rows, alpha=alpha, settings=Settings(solver="lbfgs"), **options) for alpha in ALPHAS
+    ]
+    passes = sum(solution.statistics.passes for solution in path)
+    assert passes < 0.6 * sum(solution.statistics.passes for solution in cold)
+
+
+def test_where_the_last_optimum_is_proven_to_do_no_pass_is_made():
+    rows, options = problem()
+    alphas = (1e9, 0.999e9)
+    second = list(solve_path(*rows, alphas=alphas, **options))[1]
+    assert second.statistics.passes == 0
+    assert second.statistics.iterations == 0
+    truth = solve(*rows, alpha=alphas[1], **options).objective
+    assert 0 <= second.objective - truth + 1e-15 <= second.certificate.gap + 1e-15
+
+
+def test_the_last_point_may_go_without_a_penalty():
+    y = np.random.default_rng(0).integers(3, size=178)
+    rows, options = problem(load_wine(return_X_y=True)[0], y)
+    strong, none = solve_path(*rows, alphas=(1.0, 0.0), **options)
+    assert strong.certified
+    assert none.objective == pytest.approx(solve(*rows, alpha=0.0, **options).objective, abs=1e-9)
+
+
+def test_by_hand_the_path_ends_with_the_point_at_work():
+    rows, options = problem()
+    seen = []
+
+    def stop(note):
+        seen.append(note)
+        if len(seen) == 12:
+            raise KeyboardInterrupt
+
+    path = list(solve_path(*rows, alphas=ALPHAS, progress=stop, **options))
+    assert 1 < len(path) < len(ALPHAS)
+    assert [solution.status for solution in path[:-1]] == [Status.CERTIFIED] * (len(path) - 1)
+    assert path[-1].status is Status.INTERRUPTED
+    truth = solve(*rows, alpha=ALPHAS[len(path) - 1], settings=Settings(tol=1e-10), **options)
+    assert path[-1].objective - truth.objective <= path[-1].certificate.gap
+
+
+def test_the_sums_of_the_preconditioner_are_made_again_only_where_the_curvature_changed():
+    kept, made = preconditioner.Kept(), []
+
+    def compute():
+        made.append(len(made) + 1.0)
+        return torch.eye(2).double() * made[-1]
+
+    assert kept.renewed(1.0, compute)[0, 0] == 1
+    assert kept.renewed(1.2, compute)[0, 0] == pytest.approx(1.2)  # scaled, not made
+    assert kept.renewed(0.7, compute)[0, 0] == pytest.approx(0.7)
+    assert kept.renewed(0.6, compute)[0, 0] == 2
+    assert kept.renewed(1.0, compute)[0, 0] == 3
+    assert len(made) == 3

@@ -1,0 +1,215 @@
+"""`polylogit.path`: the table says what the fits are, and the validation what they are worth."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.metrics import balanced_accuracy_score, log_loss, top_k_accuracy_score
+
+from polylogit import path as module
+from polylogit.data.arrays import from_arrays
+from polylogit.errors import OptionError, TargetError
+from polylogit.optim.problem import Status
+from polylogit.path import SWEEP, checked_strengths, fit_path, judge, search_path, spaced
+from polylogit.training import fit
+
+X, Y = load_digits(return_X_y=True)
+X = X[:, ::2]
+TRAIN, OTHER = from_arrays(X[:300], Y[:300]), from_arrays(X[300:500], Y[300:500])
+CS = (1e-4, 1e-2, 1.0, 100.0)
+
+
+@pytest.fixture(scope="module")
+def path():
+    return fit_path(TRAIN, CS, validation=OTHER)
+
+
+def test_the_fits_are_those_of_single_fits(path):
+    assert path.Cs == CS
+    for C, found in zip(CS, path.fits, strict=True):
+        alone = fit(TRAIN, C=C, tol=1e-10)
+        assert (found.C, found.alpha) == (C, alone.alpha)
+        assert found.solution.certified
+        excess = found.solution.objective - alone.solution.objective
+        assert -1e-10 <= excess <= found.solution.certificate.gap
+        assert found.model.record["C"] == C
+
+
+def test_the_table_is_true(path):
+    for point, found in zip(path.table, path.fits, strict=True):
+        W, b = found.model.weight.numpy(), found.model.bias.numpy()
+        logits = X[:300] @ W.T + b
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        assert point.train_loss == pytest.approx(log_loss(Y[:300], p), rel=1e-9)
+        assert point.objective == pytest.approx(
+            point.train_loss + found.alpha / 2 * np.square(W).sum(), rel=1e-12
+        )
+        assert point.n_nonzero == np.count_nonzero(W) < W.size  # a pixel that is always 0
+        solution = found.solution
+        assert (point.gap, point.passes) == (solution.certificate.gap, solution.statistics.passes)
+        assert point.validation == judge(found.model, OTHER)
+
+
+def test_penalty_factors_and_two_classes_count_in_the_train_loss():
+    rows = Y[:300] < 2
+    data = from_arrays(X[:300][rows], Y[:300][rows])
+    factors = np.linspace(0.5, 2, 32)
+    found = fit_path(data, (0.1,), penalty_factors=factors)
+    W = found.fits[0].model.weight.numpy()
+    logits = data.features @ W.T + found.fits[0].model.bias.numpy()
+    losses = np.logaddexp(logits[:, 0], logits[:, 1]) - logits[np.arange(len(logits)), data.targets]
+    assert found.table[0].train_loss == pytest.approx(losses.mean(), rel=1e-9)
+
+
+def test_validation_is_what_others_compute(path):
+    p = path.fits[2].model.probabilities(OTHER.features).numpy()
+    found = path.table[2].validation
+    assert found.loss == pytest.approx(log_loss(OTHER.targets, p), rel=1e-12)
+    assert found.top1 == pytest.approx(top_k_accuracy_score(OTHER.targets, p, k=1))
+    assert found.top5 == pytest.approx(top_k_accuracy_score(OTHER.targets, p, k=5))
+    balanced = balanced_accuracy_score(OTHER.targets, p.argmax(1))
+    assert found.mean_per_class == pytest.approx(balanced)
+
+
+def test_weights_are_repeated_rows_and_probabilities_are_labels_drawn(path):
+    model = path.fits[1].model
+    weights = np.random.default_rng(0).integers(0, 3, size=200)
+    rows = np.repeat(np.arange(200), weights)
+    repeated = from_arrays(X[300:500][rows], Y[300:500][rows], schema=model.schema)
+    weighed = from_arrays(X[300:500], Y[300:500], sample_weight=weights)
+    one_hot = from_arrays(X[300:500], np.eye(10)[Y[300:500]], sample_weight=weights)
+    truth = judge(model, repeated)
+    for data in (weighed, one_hot):
+        found = judge(model, data)
+        for name in ("loss", "top1", "top5", "mean_per_class"):
+            assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=1e-12)
+
+
+def test_a_class_without_rows_does_not_count_in_the_mean(path):
+    model = path.fits[2].model
+    some = Y[300:500] > 6
+    data = from_arrays(X[300:500][some], Y[300:500][some], schema=model.schema)
+    codes = model.predict_codes(data.features)
+    recalls = [(codes[data.targets == k] == k).mean() for k in (7, 8, 9)]
+    assert judge(model, data).mean_per_class == pytest.approx(np.mean(recalls))
+
+
+def test_the_best_is_the_one_that_the_validation_says(path):
+    losses = [point.validation.loss for point in path.table]
+    assert path.best() == int(np.argmin(losses)) == 1
+    hits = [point.validation.top1 for point in path.table]
+    assert path.best("top1") == int(np.argmax(hits))
+    with pytest.raises(OptionError, match=r"^a path is judged by loss, top1, .* not 'accuracy'$"):
+        path.best("accuracy")
+    with pytest.raises(OptionError, match="without validation rows cannot say which"):
+        fit_path(TRAIN, (1.0,)).best()
+
+
+def test_strengths_are_sorted_and_taken_once():
+    assert checked_strengths([10, 1, 0.1, 1.0, math.inf]) == (0.1, 1.0, 10.0, math.inf)
+    assert checked_strengths(np.array([2.0, 1.0])) == (1.0, 2.0)
+    assert fit_path(TRAIN, (1.0, 0.1)).Cs == (0.1, 1.0)
+
+
+def test_the_default_is_the_sweep_of_dinov2():
+    np.testing.assert_allclose(spaced(*SWEEP), 10.0 ** np.linspace(-6, 5, 45))
+
+
+@pytest.mark.parametrize(
+    ("Cs", "message"),
+    [
+        ((), "Cs must be a list of one or more positive numbers, not ()"),
+        (1.0, "Cs must be a list of one or more positive numbers, not 1.0"),
+        ("auto", "Cs must be a list of one or more positive numbers, not 'auto'"),
+        (("auto",), "Cs must be a list of positive numbers, not ['auto']"),
+        ((1.0, -1.0), "C must be positive, between 1e-100 and 1e+100, or inf for no penalty, not "
+                      "-1.0; C is the inverse strength of the penalty, try 1.0"),
+    ],
+)  # fmt: skip
+def test_what_is_no_list_of_strengths_is_refused(Cs, message):
+    with pytest.raises(OptionError) as caught:
+        fit_path(TRAIN, Cs)
+    assert str(caught.value) == message
+
+
+def test_validation_rows_need_labels(path):
+    with pytest.raises(TargetError, match="array holds no targets"):
+        judge(path.fits[0].model, from_arrays(X))
+
+
+def test_by_hand_the_path_ends_with_what_there_is():
+    seen = []
+
+    def stop(step):
+        seen.append(step)
+        if len(seen) == 8:
+            raise KeyboardInterrupt
+
+    cut = fit_path(TRAIN, CS, validation=OTHER, progress=stop)
+    assert 1 <= len(cut.fits) == len(cut.table) == len(cut.Cs) < len(CS)
+    assert cut.fits[-1].solution.status is Status.INTERRUPTED
+
+
+def test_points_are_plain_data(path):
+    line = path.table[0].to_json()
+    assert line["C"] == 1e-4
+    assert line["loss"] == path.table[0].validation.loss
+    assert "validation" not in line
+    rng = np.random.default_rng(0)  # nothing separates these
+    free = from_arrays(rng.normal(size=(300, 3)), rng.integers(2, size=300))
+    unproven = fit_path(free, (math.inf,), solver="newton-cg").table[0].to_json()
+    assert (unproven["C"], unproven["gap"], unproven["alpha"]) == (None, None, 0.0)
+
+
+# --------------------------------------------------------------------------------- CLIP's search
+
+
+def score_with_peak(monkeypatch, peak):
+    """Judge every fit by how near its C is to a peak, in decades."""
+    seen = []
+
+    def judged(model, dataset):
+        C = model.record["C"]
+        seen.append(round(8 * math.log10(C)))
+        near = -abs(math.log10(C) - peak)
+        return module.Validation(loss=-near, top1=near, top5=near, mean_per_class=near)
+
+    monkeypatch.setattr(module, "judge", judged)
+    return seen
+
+
+@pytest.mark.parametrize("by", ["top1", "loss"])
+@pytest.mark.parametrize("peak", [-6.0, -5.125, -0.5, 0.0, 1.62, 3.99, 6.0])
+def test_the_search_finds_the_best_of_the_whole_grid_where_there_is_one_peak(peak, by, monkeypatch):
+    seen = score_with_peak(monkeypatch, peak)
+    small = from_arrays(X[:40], Y[:40])
+    path = search_path(small, validation=small, by=by)
+    grid = np.arange(-48, 49)
+    nearest = grid[np.argmin(np.abs(grid / 8 - peak))]
+    assert path.Cs[path.best(by)] == pytest.approx(10.0 ** (nearest / 8))
+    assert seen[:7] == [-48, -32, -16, 0, 16, 32, 48]
+    assert len(seen) == len(set(seen)) == len(path.fits) <= 15
+    assert list(path.Cs) == sorted(path.Cs)
+    assert all(found.solution.certified for found in path.fits)
+
+
+def test_the_search_halves_the_interval_around_the_peak(monkeypatch):
+    seen = score_with_peak(monkeypatch, 0.0)
+    small = from_arrays(X[:40], Y[:40])
+    search_path(small, validation=small)
+    assert seen[7:] == [-8, 8, -4, 4, -2, 2, -1, 1]
+
+
+def test_by_hand_the_search_ends():
+    seen = []
+
+    def stop(step):
+        seen.append(step)
+        if len(seen) == 8:
+            raise KeyboardInterrupt
+
+    path = search_path(TRAIN, validation=OTHER, progress=stop)
+    assert path.fits[-1].solution.status is Status.INTERRUPTED
+    assert len(path.fits) < 7
