@@ -214,6 +214,7 @@ def test_the_record_says_how_the_model_was_made(C):
         "source": "array",
         "n_rows": 100,
         "C": 2.0 if C == 2.0 else None,
+        "l1_ratio": 0.0,
         "alpha": outcome.alpha,
         "objective": solution.objective,
         "gap": solution.certificate.gap,

@@ -60,6 +60,10 @@ class Block(ABC):
     def dense(self) -> Tensor:
         """Z_b itself (B, D)."""
 
+    def columns_of(self, features: Tensor) -> Tensor:
+        """Some columns of Z_b (B, n), for `features` (n,)."""
+        return self.dense()[:, features]
+
     def products(self, bordered: bool) -> Tensor:
         """z_id z_ie for d <= e (B, n (n + 1)/2); `bordered` appends a column of ones first."""
         return _products(self.dense(), bordered)
@@ -288,6 +292,10 @@ class SparseBlock(Block):
 
     def dense(self) -> Tensor:
         return torch.from_numpy(self.features.toarray()) - self.shift.to(self._dtype)
+
+    def columns_of(self, features: Tensor) -> Tensor:
+        picked = torch.from_numpy(self.columns[features.numpy()].toarray()).T
+        return picked - self.shift[features].to(self._dtype)
 
     def _shift(self, like: Tensor) -> Tensor:
         return self.shift.to(like.dtype)

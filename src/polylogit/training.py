@@ -45,6 +45,7 @@ def fit(
     dataset: Dataset,
     *,
     C: float | Literal["auto"] = "auto",
+    l1_ratio: float = 0.0,
     fit_intercept: bool = True,
     class_weight: ClassWeight = None,
     label_smoothing: float = 0.0,
@@ -59,11 +60,12 @@ def fit(
 
     Minimised, over W (K, D) and b (K,), in nats per row:
 
-        1/S sum_i s_i [lse(z_i) - t_i . z_i] + alpha/2 |W|^2,    z_i = W x_i + b,  S = sum_i s_i
+        1/S sum_i s_i [lse(z_i) - t_i . z_i] + 1/(C S) [l1_ratio |W|_1 + (1 - l1_ratio)/2 |W|^2]
 
-    with alpha = 1 / (C S), and 2 / (C S) for two classes: there the optimum is the one of binary
-    logistic regression with the weights W_1 - W_0 and the penalty |W_1 - W_0|^2 / (2 C). The bias
-    is never penalised, and no feature needs scaling. `C="auto"` is 1.0 for now.
+    with z_i = W x_i + b and S = sum_i s_i. For two classes the square counts double: there the
+    optimum is the one of binary logistic regression with the single row w = W_1 - W_0 and the same
+    penalty on w (see `penalty_of`). With `l1_ratio` > 0 weights of little use are exactly zero. The
+    bias is never penalised, and no feature needs scaling. `C="auto"` is 1.0 for now.
 
     The solution's certificate proves F - F* <= gap; the fit runs until gap <= `tol`. `start` is a
     model to set out from. Raises `OptionError` for an option outside its range, `TargetError`
@@ -76,6 +78,7 @@ def fit(
     """
     strength, smoothing, settings = training_options(
         C=C,
+        l1_ratio=l1_ratio,
         label_smoothing=label_smoothing,
         tol=tol,
         max_iter=max_iter,
@@ -85,7 +88,8 @@ def fit(
     targets = _targets(dataset, smoothing)
     weights = _row_weights(dataset, targets, class_weight)
     n_classes = len(dataset.schema.classes)
-    alpha = _alpha(strength, float(weights.sum()), n_classes)
+    l1_ratio = _checked_ratio(l1_ratio)
+    alpha, share = penalty_of(strength, l1_ratio, float(weights.sum()), n_classes)
     fit_intercept = _checked_switch(fit_intercept)
     solution = solve(
         _design(dataset, fit_intercept),
@@ -93,12 +97,13 @@ def fit(
         weights,
         n_classes=n_classes,
         alpha=alpha,
+        l1_ratio=share,
         intercept=fit_intercept,
         settings=settings,
         start=None if start is None else _start(start, dataset),
         progress=progress,
     )
-    record = _record(dataset, solution, strength, alpha)
+    record = _record(dataset, solution, strength, l1_ratio, alpha)
     model = SoftmaxModel(solution.weight, solution.bias, dataset.schema, record)
     return Fit(model, solution, strength, alpha)
 
@@ -106,6 +111,7 @@ def fit(
 def training_options(
     *,
     C: object,
+    l1_ratio: object,
     label_smoothing: float,
     tol: float,
     max_iter: int,
@@ -119,6 +125,11 @@ def training_options(
     settings = Settings(tol=tol, max_iter=max_iter, solver=solver, n_threads=n_threads)
     if n_threads is not None and n_threads > MOST_THREADS:
         raise OptionError(f"n_threads must be at most {MOST_THREADS}, not {n_threads!r}")
+    if _checked_ratio(l1_ratio) > 0 and solver != "auto":
+        raise OptionError(
+            f"solver must be 'auto' where l1_ratio is above 0, not {solver!r}: the others cannot "
+            "follow the kinks of |W|"
+        )
     return _checked_strength(C), _checked_smoothing(label_smoothing), settings
 
 
@@ -134,6 +145,15 @@ def _checked_strength(option: object) -> float:
             f"penalty, not {C!r}; C is the inverse strength of the penalty, try 1.0"
         )
     return float(C)
+
+
+def _checked_ratio(option: object) -> float:
+    ratio = _plain(option)
+    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio <= 1:
+        raise OptionError(
+            f"l1_ratio must be a number from 0 (squares alone) to 1 (sizes alone), not {option!r}"
+        )
+    return float(ratio)
 
 
 def _checked_smoothing(option: object) -> float:
@@ -163,15 +183,27 @@ def _design(dataset: Dataset, centred: bool) -> Design:
         raise DataError(f"{dataset.source}: {error}") from error
 
 
-def _alpha(C: float, total: float, n_classes: int) -> float:
-    """The penalty on the mean loss; two classes share one binary weight (see `fit`)."""
-    alpha = (2.0 if n_classes == 2 else 1.0) / (C * total)
+def penalty_of(C: float, l1_ratio: float, total: float, n_classes: int) -> tuple[float, float]:
+    """(alpha, share): the penalty alpha [share |W|_1 + (1 - share)/2 |W|^2] on the mean loss.
+
+    With three classes or more alpha = 1 / (C S) and share = l1_ratio. Two classes share one binary
+    weight w = W_1 - W_0, which stands as W_1 = w/2 = -W_0. There |W_0|^2 + |W_1|^2 = |w|^2 / 2, so
+    the part of the squares must be doubled to be the penalty on w; but |W_0|_1 + |W_1|_1 = |w|_1
+    already, and the part of the sizes must not:
+
+        alpha share = l1_ratio / (C S),    alpha (1 - share) = 2 (1 - l1_ratio) / (C S)
+
+    >>> penalty_of(1.0, 0.5, 10.0, 3), penalty_of(1.0, 0.0, 10.0, 2), penalty_of(1.0, 1.0, 10.0, 2)
+    ((0.1, 0.5), (0.2, 0.0), (0.1, 1.0))
+    """
+    doubled = 2.0 - l1_ratio if n_classes == 2 else 1.0
+    alpha = doubled / (C * total)
     if not math.isfinite(alpha):
         raise TargetError(
             f"all weights together are {total:.3g}, too small for C = {C:g}; multiply the weights "
             "by a constant"
         )
-    return alpha
+    return alpha, l1_ratio / doubled
 
 
 def _targets(dataset: Dataset, smoothing: float) -> Targets:
@@ -253,13 +285,16 @@ def _start(model: SoftmaxModel, dataset: Dataset) -> tuple[Tensor, Tensor]:
     return model.weight, model.bias
 
 
-def _record(dataset: Dataset, solution: Solution, C: float, alpha: float) -> dict[str, object]:
+def _record(
+    dataset: Dataset, solution: Solution, C: float, l1_ratio: float, alpha: float
+) -> dict[str, object]:
     """What the model file remembers of the fit; JSON has no infinity, so that becomes null."""
     return {
         "polylogit": __version__,
         "source": dataset.source,
         "n_rows": dataset.n_rows,
         "C": C if math.isfinite(C) else None,
+        "l1_ratio": l1_ratio,
         "alpha": alpha,
         "objective": solution.objective,
         "gap": solution.certificate.gap if solution.certificate.proven else None,

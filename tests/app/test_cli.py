@@ -157,15 +157,15 @@ def test_every_option_reaches_the_request(monkeypatch, run):
     monkeypatch.setattr(commands, "fit", lambda *asked: seen.append(asked[0]) or {})
     monkeypatch.setattr(terminal, "fit_text", lambda _: None)
     run(
-        "fit d --target t --model m --C 3 --holdout 0.5 --refit --weights w "
+        "fit d --target t --model m --C 3 --l1-ratio 0.25 --holdout 0.5 --refit --weights w "
         "--class-weight balanced --label-smoothing 0.1 --no-intercept --categorical a "
         "--categorical b --ignore c --ignore d --delimiter ; --tol 1e-3 --max-iter 7 "
         "--solver newton --threads 2 --seed 9"
     )
     assert seen == [
         commands.FitRequest(
-            "d", "t", cli.Path("m"), 3.0, holdout=0.5, refit=True, weights="w",
-            class_weight="balanced", label_smoothing=0.1, intercept=False, categorical=("a", "b"),
+            "d", "t", cli.Path("m"), 3.0, l1_ratio=0.25, holdout=0.5, refit=True,
+            weights="w", class_weight="balanced", label_smoothing=0.1, intercept=False, categorical=("a", "b"),
             ignore=("c", "d"), delimiter=";", tol=1e-3, max_iter=7, solver="newton", n_threads=2,
             seed=9,
         )

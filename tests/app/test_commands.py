@@ -23,6 +23,7 @@ PLAIN = {
     "target": None,
     "model": None,
     "C": "auto",
+    "l1_ratio": 0.0,
     "holdout": 0.2,
     "refit": False,
     "weights": None,

@@ -33,17 +33,18 @@ from polylogit.optim.objective import (
     contrast_basis,
     logits_of,
 )
-from polylogit.optim.penalty import Ridge
+from polylogit.optim.penalty import ElasticNet, Penalty, Ridge
 from polylogit.optim.problem import (
     Certificate,
     Evaluation,
-    Problem,
+    KinkedProblem,
     Progress,
     Solution,
     Solver,
     Statistics,
     Status,
 )
+from polylogit.optim.proximal import proximal_newton
 from polylogit.optim.separation import is_separable, separates
 from polylogit.optim.threads import chosen_threads, threads
 
@@ -103,6 +104,7 @@ def solve(
     *,
     n_classes: int,
     alpha: float,
+    l1_ratio: float = 0.0,
     intercept: bool = True,
     factors: Tensor | None = None,
     offsets: Tensor | None = None,
@@ -110,7 +112,9 @@ def solve(
     start: tuple[Tensor, Tensor] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Solution:
-    """Minimise sum_i s_i [lse(z_i) - t_i.z_i] / sum_i s_i + alpha/2 sum_d f_d |W_d|^2.
+    """Minimise sum_i s_i [lse(z_i) - t_i.z_i] / sum_i s_i + R(W), with the penalty
+
+        R(W) = alpha sum_d f_d [l1_ratio |W_d|_1 + (1 - l1_ratio)/2 |W_d|^2]
 
     Over W (K, D) and bias (K,), with z_i = W x_i + bias + o_i for `offsets` o (N, K), by default
     none, and `factors` f (D,) >= 0, by default ones. `weights` s (N,) need not sum to one.
@@ -124,14 +128,19 @@ def solve(
         design,
         targets,
         weights / weights.sum(),
-        Ridge(alpha * (1.0 if factors is None else factors) / design.scale.square()),
+        _penalty(design, alpha, l1_ratio, factors),
         n_classes,
         intercept,
         offsets=offsets,
     )
     _refuse_empty_classes(objective)
-    penalised = bool((objective.ridge.strength > 0).all())
-    stages = _stages(settings.solver, design, n_classes, penalised)
+    penalised = objective.ridge.complete
+    if isinstance(objective.ridge, ElasticNet):
+        # no basis without the common shift of the classes, which costs something here; and no
+        # float32: its Hessian has directions that rounding curves downwards
+        stages, objective = _kinked_stages(settings.solver), replace(objective, fast=torch.float64)
+    else:
+        stages = _stages(settings.solver, design, n_classes, penalised)
     if stages[0] is _NEWTON:
         # float32 where float64 would take long; never where nothing else curves F
         cheap = not penalised or _hessian_work(design, n_classes) <= DOUBLE_WORK
@@ -140,6 +149,16 @@ def solve(
     work = float(design.n_rows) * n_classes * design.n_features
     with threads(chosen_threads(work, settings.n_threads)):
         return _Run(objective, stages, settings, progress).from_point(start)
+
+
+def _penalty(design: Design, alpha: float, l1_ratio: float, factors: Tensor | None) -> Penalty:
+    """The penalty on W = V / s as one on V, column by column."""
+    if not 0 <= l1_ratio <= 1:
+        raise OptionError(f"l1_ratio must be from 0 to 1, not {l1_ratio!r}")
+    each = alpha * (1.0 if factors is None else factors)
+    if alpha * l1_ratio == 0:
+        return Ridge(each / design.scale.square())
+    return ElasticNet(l1_ratio * each / design.scale, (1 - l1_ratio) * each / design.scale.square())
 
 
 def _refuse_empty_classes(objective: SoftmaxObjective) -> None:
@@ -157,13 +176,14 @@ class _Stage:
     """A solver, and the precision of the products it runs on."""
 
     name: str
-    solver: Callable[[Problem, Evaluation], Solver]
+    solver: Callable[[KinkedProblem, Evaluation], Solver]
     dtype: torch.dtype = torch.float64
 
 
 _NEWTON = _Stage("newton", newton)
 _NEWTON_CG = _Stage("newton-cg", newton_cg)
 _LBFGS = _Stage("lbfgs", lbfgs)
+_PROXIMAL = _Stage("proximal", proximal_newton)
 _FAST_LBFGS = _Stage("lbfgs", lbfgs, torch.float32)
 
 
@@ -181,6 +201,15 @@ def _stages(wish: str, design: Design, n_classes: int, penalised: bool) -> tuple
     large = float(design.n_rows) * n_classes * design.n_features > FAST_WORK
     first = (_FAST_LBFGS, _LBFGS) if large else (_LBFGS,)
     return (first[0], *last) if last else first
+
+
+def _kinked_stages(wish: str) -> tuple[_Stage, ...]:
+    """The solvers for a penalty with kinks."""
+    if wish != "auto":
+        raise OptionError(
+            f"solver {wish!r} cannot follow the kinks of l1_ratio > 0; leave it at 'auto'"
+        )
+    return (_PROXIMAL,)
 
 
 def _quickest(design: Design, n_classes: int, penalised: bool) -> str:
@@ -313,7 +342,7 @@ class _Run:
         return Status.UNCERTIFIED if self._unpenalised() else Status.STALLED
 
     def _unpenalised(self) -> bool:
-        return not bool((self.objective.ridge.strength > 0).all())
+        return not self.objective.ridge.complete
 
     def _iteration(self) -> int:
         return self.history[-1].iteration if self.history else 0
@@ -357,9 +386,10 @@ class _Run:
         if status is Status.ITERATION_LIMIT and certificate.gap <= self.settings.tol:
             status = Status.CERTIFIED
         objective = self.objective
-        weight, bias = objective.design.to_user(*objective.split(best.point))
+        weight, bias = objective.split(best.point)
         # the common shift of all classes, which softmax cannot see, only costs penalty
-        weight, bias = weight - weight.mean(0), bias - bias.mean()
+        weight, bias = objective.design.to_user(objective.ridge.centred(weight), bias)
+        bias = bias - bias.mean()
         statistics = Statistics(
             " + ".join(self.used or [self.stage.name]),
             self._iteration(),
