@@ -83,6 +83,11 @@ class Design(ABC):
         self.centre = centre
         self.scale = scale
 
+    @property
+    def entries(self) -> float:
+        """How many numbers a product with the rows reads."""
+        return float(self.n_rows) * self.n_features
+
     @abstractmethod
     def block(self, rows: slice, dtype: torch.dtype) -> Block:
         """The standardised block of these rows, for products in `dtype`."""
@@ -350,6 +355,10 @@ class SparseDesign(Design):
         scale = np.where(variance > 1e-30, unit * np.sqrt(variance), 1.0)
         checked = _checked(torch.from_numpy(scale), names)
         return cls(features, torch.from_numpy(mean * unit), checked)
+
+    @property
+    def entries(self) -> float:
+        return float(self._source.nnz)
 
     def block_rows(self, dtype: torch.dtype) -> int:  # noqa: ARG002
         return max(SMALLEST_BLOCK, SPARSE_BLOCK // max(1, int(self._source.nnz) // self.n_rows))

@@ -21,6 +21,7 @@ does nothing, over shards it adds.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ from polylogit.optim.problem import Evaluation, Preconditioner
 LOGITS_BYTES = 2**30  # keep the logits of a point up to this size, recompute them beyond
 CHUNK_ELEMENTS = 2**18  # of logits per elementwise step, so that temporaries stay in cache
 PRODUCT_BYTES = 4 * 2**20  # of features times probabilities at a time, to stay in cache
+MOST_WRITTEN = 2000  # parameters between which a part of the Hessian is ever written out
+PRODUCTS_SAVED = 400  # with the Hessian, by writing it out
 WIDEST_GRAM = 4096  # features; beyond, the preconditioner is diagonal
 
 Reduce = Callable[[Tensor], Tensor]
@@ -479,8 +482,14 @@ class SoftmaxCurvature:
             problem._sum(lambda block: _gram_diagonal(block, weights), problem.fast)
         )
 
+    def part_is_cheap(self, count: int) -> bool:
+        """Whether H between `count` parameters costs less than the products it saves."""
+        design, k = self.objective.design, self.probabilities.shape[1]
+        products = PRODUCTS_SAVED * 2.0 * design.entries * k
+        return count <= MOST_WRITTEN and design.n_rows * (1.0 + 1.0 / k) * count**2 <= products
+
     def part(self, entries: Tensor) -> Tensor:
-        """H between `entries` (n,), each a class k times D~ plus a column d, in one pass.
+        """H between `entries` (n,), which rise, each a class k times D~ plus a column d: one pass.
 
         With Y_ij = p_ik x~_id for entry j = (k, d): H = [k = l] sum_i s_i p_ik x~_id x~_ie - Y'sY.
         """
@@ -499,14 +508,15 @@ class SoftmaxCurvature:
         p = self.probabilities[block.rows]
         x = _columns_of(block, used, problem.design.n_features)
         total = x.new_zeros(len(entries), len(entries))
-        inside = [torch.nonzero(classes == k).flatten() for k in range(problem.n_classes)]
+        ends = torch.bincount(classes, minlength=problem.n_classes).cumsum(0).tolist()
+        groups = [slice(*pair) for pair in itertools.pairwise([0, *ends])]  # entries rise
         for rows in _row_slices(len(p), max(64, PRODUCT_BYTES // (8 * len(entries)))):
-            features, q, s = x[rows][:, place], p[rows], share[rows]
-            y = q[:, classes].mul_(features)
-            total.addmm_(y.T, y * s, alpha=-1)
-            for mine in inside:
-                # the class's own columns, weighted once by p: y holds one p already
-                total[mine[:, None], mine] += features[:, mine].T @ (y[:, mine] * s)
+            features = x[rows].index_select(1, place)
+            y = p[rows].index_select(1, classes).mul_(features)
+            weighted = y * share[rows]
+            total.addmm_(y.T, weighted, alpha=-1)
+            for mine in groups:
+                total[mine, mine].addmm_(features[:, mine].T, weighted[:, mine])
         return total
 
     def _pairs(self, block: Block) -> Tensor:

@@ -78,8 +78,11 @@ class PartialCurvature(Curvature, Protocol):
     def diagonal(self) -> Tensor:
         """The diagonal of H, in the shape of the point."""
 
+    def part_is_cheap(self, count: int) -> bool:
+        """Whether to write H out between `count` parameters, or better take products."""
+
     def part(self, entries: Tensor) -> Tensor:
-        """H (n, n) between `entries` (n,) of the flattened point."""
+        """H (n, n) between `entries` (n,) of the flattened point, which rise."""
 
 
 class KinkedProblem(Problem, Protocol):

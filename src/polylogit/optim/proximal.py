@@ -36,7 +36,6 @@ from polylogit.optim.problem import Evaluation, KinkedProblem, Line, PartialCurv
 
 FLAT = 0.3  # of the first slope along a step: flatter than that, the full step is taken
 FORCING = 1e-3  # of the model's first residual: small enough for a step
-WRITTEN_OUT = 2000  # parameters of the working set up to which its Hessian is written out
 MOST_PRODUCTS = 100  # of conjugate gradients in a Newton step on the model
 ROUNDS = 40  # of both phases
 GRADIENT_STEPS, MOST_GRADIENT_STEPS = 12, 200  # in the first round, and in later ones
@@ -166,8 +165,8 @@ def _model(
     thresholds: Tensor,
     damping: float,
 ) -> Model:
-    """The model at `at` on `entries`: written out where they are few, by products where not."""
-    raw = curvature.part(entries) if len(entries) <= WRITTEN_OUT else None
+    """The model at `at` on `entries`: written out where that is cheap, by products where not."""
+    raw = curvature.part(entries) if curvature.part_is_cheap(len(entries)) else None
     diagonal = curvature.diagonal().flatten()[entries] if raw is None else raw.diagonal().clone()
     diagonal = diagonal.double() * (1 + damping)
     unit = diagonal.clamp_min(float(diagonal.max()) * 1e-14 + 1e-300).sqrt()
