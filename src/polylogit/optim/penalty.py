@@ -28,9 +28,9 @@ class Ridge:
     strength: Tensor  # (D,) float64, >= 0
 
     @property
-    def complete(self) -> bool:
-        """Whether every column costs something: then an optimum exists."""
-        return bool((self.strength > 0).all())
+    def costly(self) -> Tensor:
+        """Which columns (D,) cost something: where all do, an optimum exists."""
+        return self.strength > 0
 
     def value(self, weight: Tensor) -> float:
         """R(V), in nats per row."""
@@ -73,9 +73,9 @@ class ElasticNet:
     strength: Tensor  # (D,) float64, >= 0, of the smooth part
 
     @property
-    def complete(self) -> bool:
-        """Whether every column costs something: then an optimum exists."""
-        return bool((self.lasso + self.strength > 0).all())
+    def costly(self) -> Tensor:
+        """Which columns (D,) cost something: where all do, an optimum exists."""
+        return (self.lasso > 0) | (self.strength > 0)
 
     def value(self, weight: Tensor) -> float:
         """R(V), in nats per row."""

@@ -38,6 +38,7 @@ FLAT = 0.3  # of the first slope along a step: flatter than that, the full step 
 FORCING = 1e-3  # of the model's first residual: small enough for a step
 MOST_PRODUCTS = 100  # of conjugate gradients in a Newton step on the model
 ROUNDS = 40  # of both phases
+IDLE = 1e-12  # of all that was gained: a round that gains less is the last
 GRADIENT_STEPS, MOST_GRADIENT_STEPS = 12, 200  # in the first round, and in later ones
 NEWTON_STEPS = 3  # in a round
 SHORT, LONG = 0.2, 0.7  # steps that are much too long, and about right, as the model has them
@@ -231,19 +232,21 @@ def _by_products(product: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tenso
 
 
 def minimiser(model: Model, shifted: Callable[[Tensor], Tensor]) -> Tensor:
-    """u with the model's residual at `FORCING` of its start, or the best after `ROUNDS` rounds.
+    """u with the model's residual at `FORCING` of its start, or where nothing more is gained.
 
     `shifted` moves u to where the kinks cost less and the rest is all but the same.
     """
     u, image = model.centre, torch.zeros_like(model.centre)
     enough, steepness, steps = FORCING * model.residual(u, image), 1.0, GRADIENT_STEPS
+    first = value = model.value(u, image)
     for _ in range(ROUNDS):
         ahead, ahead_image, steepness = _gradient_steps(model, u, image, steepness, steps)
         u, image = _lower(model, (u, image), (ahead, ahead_image))
         moved = shifted(u)
         u, image = _lower(model, (u, image), (moved, image + model.product(moved - u)))
         u, image = _newton_steps(model, u, image)
-        if model.residual(u, image) <= enough:
+        value, last = model.value(u, image), value
+        if model.residual(u, image) <= enough or last - value <= IDLE * (first - value):
             break
         steps = min(MOST_GRADIENT_STEPS, 2 * steps)
     return u

@@ -134,7 +134,7 @@ def solve(
         offsets=offsets,
     )
     _refuse_empty_classes(objective)
-    penalised = objective.ridge.complete
+    penalised = bool(objective.ridge.costly.all())
     if isinstance(objective.ridge, ElasticNet):
         # no basis without the common shift of the classes, which costs something here; and no
         # float32: its Hessian has directions that rounding curves downwards
@@ -342,7 +342,7 @@ class _Run:
         return Status.UNCERTIFIED if self._unpenalised() else Status.STALLED
 
     def _unpenalised(self) -> bool:
-        return not self.objective.ridge.complete
+        return not bool(self.objective.ridge.costly.all())
 
     def _iteration(self) -> int:
         return self.history[-1].iteration if self.history else 0
@@ -367,9 +367,12 @@ class _Run:
             raise _separated("in some rows")
 
     def _separable_codes(self) -> Tensor | None:
-        """The labels (N,) where nothing but they keeps the weights finite."""
-        targets = self.objective.targets
-        if isinstance(targets, Labels) and not targets.smoothing and self._unpenalised():
+        """The labels (N,) where nothing but they keeps the weights finite.
+
+        Where some columns are free and others are not, weights that separate may well be finite.
+        """
+        targets, free = self.objective.targets, not bool(self.objective.ridge.costly.any())
+        if isinstance(targets, Labels) and not targets.smoothing and free:
             return targets.codes
         return None
 
