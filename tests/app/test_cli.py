@@ -165,9 +165,9 @@ def test_every_option_reaches_the_request(monkeypatch, run):
     assert seen == [
         commands.FitRequest(
             "d", "t", cli.Path("m"), 3.0, l1_ratio=0.25, holdout=0.5, refit=True,
-            weights="w", class_weight="balanced", label_smoothing=0.1, intercept=False, categorical=("a", "b"),
-            ignore=("c", "d"), delimiter=";", tol=1e-3, max_iter=7, solver="newton", n_threads=2,
-            seed=9,
+            weights="w", class_weight="balanced", label_smoothing=0.1, intercept=False,
+            categorical=("a", "b"), ignore=("c", "d"), delimiter=";", tol=1e-3, max_iter=7,
+            solver="newton", n_threads=2, seed=9,
         )
     ]  # fmt: skip
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -79,7 +79,8 @@ def _direction(
     if len(entries):
         curvature = problem.curvature(at)
         model = _model(curvature, at, entries, thresholds[entries], damping)
-        u = minimiser(model, _shifts(problem, at.point, entries, model.unit))
+        shifts = _shifts(problem, at.point, entries, model.unit)
+        u = minimiser(_gauged(model, shifts), shifts)
         # where the model ends at zero the step must too, to the last bit: 0 / unit - x
         direction[entries] = u / model.unit - point[entries]
     return direction.reshape(at.point.shape)
@@ -105,6 +106,17 @@ def _shifts(
     return shifted
 
 
+def _gauged(model: Model, shifts: Callable[[Tensor], Tensor]) -> Model:
+    """The model, its Newton steps freed of shifts that cost nothing: rounding makes those grow."""
+    free = model.thresholds == 0
+
+    def newton(kept: Tensor, right: Tensor) -> Tensor:
+        step = model.newton(kept, right)
+        return torch.where(free, shifts(step), step)
+
+    return replace(model, newton=newton)
+
+
 class _KinkedLine:
     """F itself along a line: f's slope plus that of the kinks, from the left."""
 
@@ -114,18 +126,18 @@ class _KinkedLine:
         self.costs = thresholds * self.direction.abs()
 
     def first(self, gradient: Tensor) -> float:
-        """The slope of F at 0, to the right."""
-        return float(gradient.flatten() @ self.direction) + self._kinks(0.0, 1.0)
+        """The slope of F at 0, to the right; entry by entry, so that little is not lost in much."""
+        return float((gradient.flatten() * self.direction + self._kinks(0.0, 1.0)).sum())
 
     def derivatives(self, t: float) -> tuple[float, float]:
         """Slope to the left and curvature of F at `t`."""
         slope, bend = self.line.derivatives(t)
-        return slope + self._kinks(t, -1.0), bend
+        return slope + float(self._kinks(t, -1.0).sum()), bend
 
-    def _kinks(self, t: float, side: float) -> float:
-        """sum_j w_j d_j sign(x_j + t d_j), a zero counted as on the way out (1) or in (-1)."""
+    def _kinks(self, t: float, side: float) -> Tensor:
+        """w_j d_j sign(x_j + t d_j) (n,), a zero counted as on the way out (1) or in (-1)."""
         outward = (self.point + t * self.direction).sign() * self.direction.sign()
-        return float(self.costs @ torch.where(outward == 0, side, outward))
+        return self.costs * torch.where(outward == 0, side, outward)
 
 
 # --------------------------------------------------------------------------------------- the model
@@ -150,9 +162,9 @@ class Model:
         return self.gradient + image
 
     def value(self, u: Tensor, image: Tensor) -> float:
-        """q(u) where H (u - c) is `image`."""
-        smooth = (self.gradient + 0.5 * image) @ (u - self.centre)
-        return float(smooth + self.thresholds @ u.abs())
+        """q(u) - q(c) where H (u - c) is `image`, entry by entry so that small falls are seen."""
+        smooth = (self.gradient + 0.5 * image) * (u - self.centre)
+        return float((smooth + self.thresholds * (u.abs() - self.centre.abs())).sum())
 
     def residual(self, u: Tensor, image: Tensor) -> float:
         """How far a unit step of the proximal gradient would move u: zero at the minimiser."""
