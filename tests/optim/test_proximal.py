@@ -96,10 +96,10 @@ def test_the_lowest_point_on_a_line_with_kinks(seed):
     strong = torch.ones(12, dtype=torch.float64)
     model = dataclasses.replace(model, gradient=5 * model.gradient, thresholds=strong)
     u, image = model.centre, torch.zeros_like(model.centre)
-    step = torch.randn(12, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    step *= -torch.sign(step @ (model.gradient + model.thresholds * u.sign()))
+    step = -(model.gradient + model.thresholds * u.sign())
     bend = model.product(step)
     t = module._lowest_on(model, u, image, step, bend)
+    assert bool((u * (u + t * step) < 0).any())  # kinks were crossed
     here = model.value(u + t * step, image + t * bend)
     others = torch.linspace(0, 1, 2001, dtype=torch.float64).tolist()
     assert here <= min(model.value(u + s * step, image + s * bend) for s in others) + 1e-12
