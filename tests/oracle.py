@@ -13,6 +13,7 @@ from polylogit.design import design_of
 from polylogit.optim.objective import Distributions, Labels, SoftmaxObjective, contrast_basis
 from polylogit.optim.penalty import Ridge
 
+ALL = slice(None)
 KINDS = ("labels", "smoothed", "distributions")
 
 
@@ -111,4 +112,40 @@ def optimum(p: Problem) -> float:
             break
         flat = flat - t * step
         best = float(f(flat))
+    return best
+
+
+def slow_optimum(objective: SoftmaxObjective) -> float:
+    """F* with an elastic net by accelerated proximal gradient steps on plain matrices.
+
+    Knows nothing of working sets, models or lines: steps of 1/L with L >= the Hessian (Boehning's
+    bound, 1/2 for any row), the momentum dropped when it leads uphill, until nothing moves.
+    """
+    design, s = objective.design, objective.weights[:, None]
+    Z = torch.cat([block.dense() for block in design.blocks(torch.float64)])
+    X = torch.cat([Z, torch.ones(len(Z), 1, dtype=torch.float64)], 1) if objective.intercept else Z
+    T = -objective.targets.subtract_from(torch.zeros(len(X), objective.n_classes).double(), ALL)
+    net, free = objective.ridge, torch.zeros(int(objective.intercept), dtype=torch.float64)
+    lasso, ridge = torch.cat([net.lasso, free]), torch.cat([net.strength, free])
+    offsets = 0.0 if objective.offsets is None else objective.offsets
+
+    def value(V):
+        logits = X @ V.T + offsets
+        loss = (s[:, 0] * (torch.logsumexp(logits, 1) - (T * logits).sum(1))).sum()
+        return float(loss + (V.abs() @ lasso + 0.5 * V.square() @ ridge).sum())
+
+    L = 0.5 * float(torch.linalg.eigvalsh(X.T @ (s * X)).max()) + float(ridge.max())
+    V = W = torch.zeros(objective.n_classes, X.shape[1], dtype=torch.float64)
+    best, momentum, idle = value(V), 1.0, 0
+    for _ in range(30_000):
+        residual = s * (torch.softmax(X @ W.T + offsets, 1) - T)
+        U = W - (residual.T @ X + ridge * W) / L
+        U = U.sign() * (U.abs() - lasso / L).clamp_min(0)
+        now, later = value(U), 0.5 + (0.25 + momentum**2) ** 0.5
+        uphill = now > best
+        idle = idle + 1 if abs(now - best) < 2e-15 else 0
+        if idle > 200:
+            break
+        W = V if uphill else U + (momentum - 1) / later * (U - V)
+        V, momentum, best = (V, 1.0, best) if uphill else (U, later, now)
     return best

@@ -171,8 +171,8 @@ FILES = [
     fit(8, "not named", FLOWERS, "--target COLUMN", "'soil', 'kind'", options=""),
     option(8, "also left out", "--ignore kind", "--ignore kind", "--target"),
     option(8, "also the weights", "--weights kind", "--target and --weights", "'kind'"),
-    fit(8, "blank", "x,y\n1,\n2, \n3,NA\n", "3 labels", "'y'", "line 2", "leave it out"),
-    fit(8, "blank in one row", "x,y\n1,a\n2,\n3,b\n", "1 label", "line 3", "leave it out"),
+    fit(8, "blank", "x,y\n1,\n2, \n3,NA\n", "3 labels", "'y'", "line 2", "leave these rows out"),
+    fit(8, "blank in one row", "x,y\n1,a\n2,\n3,b\n", "1 label", "line 3", "leave these rows out"),
     fit(8, "npz without y", npz(X=X), "no labels", "beside X as 'y'", file="a.npz", options=""),
     fit(
         8,
@@ -298,7 +298,7 @@ FILES = [
         "1 label is missing",
         "'y'",
         "row 1",
-        "leave it out",
+        "leave these rows out",
         file="a.parquet",
     ),
     fit(

@@ -73,6 +73,20 @@ def test_blocks_are_the_standardised_rows(features, centred, rows, monkeypatch):
         torch.testing.assert_close(ours, truth, **close)
 
 
+def test_some_columns_of_a_block(features):
+    some = torch.tensor([1, 3, 4])
+    for block in design_of(features).blocks(torch.float64):
+        torch.testing.assert_close(
+            block.columns_of(some), block.dense()[:, some], rtol=1e-14, atol=1e-14
+        )
+        assert block.columns_of(some[:0]).shape == (len(block.dense()), 0)
+
+
+def test_a_design_knows_how_much_it_reads():
+    assert design_of(X).entries == X.size
+    assert design_of(scipy.sparse.csr_array(X)).entries == np.count_nonzero(X)
+
+
 def test_products_in_float32_stay_close(features):
     design = design_of(features)
     V = torch.from_numpy(RNG.normal(size=(3, 6)))

@@ -147,6 +147,20 @@ def test_two_classes_give_the_coefficients_of_binary_logistic_regression(C):
     np.testing.assert_allclose(clf.decision_function(X), best.decision_function(X), rtol=1e-4)
 
 
+@pytest.mark.parametrize("classes", [[1, 2], [0, 1, 2]])
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+def test_sizes_in_the_penalty_give_scikit_learns_coefficients(iris, classes, l1_ratio):
+    X, y = iris
+    rows = np.isin(y, classes)
+    X, y = StandardScaler().fit_transform(X[rows]), y[rows]
+    saga = LogisticRegression(C=0.3, l1_ratio=l1_ratio, solver="saga", tol=1e-8, max_iter=20000)
+    saga.fit(X, y)
+    clf = SoftmaxClassifier(C=0.3, l1_ratio=l1_ratio, tol=1e-9).fit(X, y)
+    np.testing.assert_allclose(clf.coef_, saga.coef_, atol=2e-4)
+    np.testing.assert_array_equal(clf.coef_ == 0, saga.coef_ == 0)
+    assert clf.certificate_.gap <= 1e-9
+
+
 def test_without_an_intercept(iris):
     X, y = iris
     best = LogisticRegression(fit_intercept=False, solver="newton-cholesky", tol=1e-10).fit(X, y)
@@ -540,6 +554,8 @@ BAD_OPTIONS = [
     ({"C": True}, "C must be"),
     ({"tol": 0.0}, "tol must be"),
     ({"max_iter": 0}, "max_iter must be"),
+    ({"l1_ratio": 1.1}, "l1_ratio must be"),
+    ({"l1_ratio": None}, "l1_ratio must be"),
     ({"solver": "saga"}, "solver 'saga' is not one of"),
     ({"label_smoothing": 1.0}, "label_smoothing must be"),
     ({"n_threads": 0}, "n_threads must be"),

@@ -58,6 +58,26 @@ def test_of_two_classes_alpha_is_twice_as_large_and_the_weights_are_binary():
     np.testing.assert_allclose(W[0], -W[1], atol=1e-12)
 
 
+@pytest.mark.parametrize("l1_ratio", [0.3, 1.0])
+def test_of_two_classes_only_the_squares_count_double(l1_ratio):
+    outcome = fit(TWO, C=0.5, l1_ratio=l1_ratio, tol=1e-10)
+    W, b = outcome.model.weight.numpy(), outcome.model.bias.numpy()
+    np.testing.assert_allclose(W[0], -W[1], atol=1e-12)
+    w, c = W[1] - W[0], b[1] - b[0]
+    z = X[50:] @ w + c
+    loss = (np.logaddexp(0, z) - (Y[50:] == 2) * z).mean()
+    penalty = l1_ratio * np.abs(w).sum() + (1 - l1_ratio) / 2 * np.square(w).sum()
+    assert outcome.solution.objective == pytest.approx(loss + penalty / (0.5 * 100), rel=1e-12)
+    alpha, share = training.penalty_of(0.5, l1_ratio, 100.0, 2)
+    assert outcome.alpha == alpha
+    assert alpha * share == pytest.approx(l1_ratio / 50)
+    assert alpha * (1 - share) == pytest.approx(2 * (1 - l1_ratio) / 50)
+
+
+def test_without_a_penalty_its_share_of_sizes_is_nothing():
+    assert_same(fit(TWO, C=math.inf, l1_ratio=0.5), fit(TWO, C=math.inf), atol=0)
+
+
 def test_alpha_counts_weights_not_rows():
     assert fit(weighed(np.full(150, 3.0)), C=2.0).alpha == 1 / (2.0 * 450)
 
@@ -216,6 +236,7 @@ def test_the_record_says_how_the_model_was_made(C):
         "source": "array",
         "n_rows": 100,
         "C": 2.0 if C == 2.0 else None,
+        "l1_ratio": 0.0,
         "alpha": outcome.alpha,
         "objective": solution.objective,
         "gap": solution.certificate.gap,
@@ -255,6 +276,21 @@ C_RANGE = (
         ({"label_smoothing": math.nan}, "label_smoothing must be at least 0 and below 1, not nan"),
         ({"label_smoothing": "0.1"}, "label_smoothing must be a number, not '0.1'"),
         ({"label_smoothing": False}, "label_smoothing must be a number, not False"),
+        *[
+            ({"l1_ratio": ratio}, f"l1_ratio must be a number from 0 (squares alone) to 1 {rest}")
+            for ratio, rest in (
+                (-0.1, "(sizes alone), not -0.1"),
+                (1.5, "(sizes alone), not 1.5"),
+                (math.nan, "(sizes alone), not nan"),
+                ("1", "(sizes alone), not '1'"),
+                (True, "(sizes alone), not True"),
+            )
+        ],
+        (
+            {"l1_ratio": 0.5, "solver": "newton"},
+            "solver must be 'auto' where l1_ratio is above 0, not 'newton': the others cannot "
+            "follow the kinks of |W|",
+        ),
         ({"tol": 0}, "tol must be a positive number of nats per row, not 0"),
         ({"max_iter": 0}, "max_iter must be a whole number >= 1, not 0"),
         ({"n_threads": 0}, "n_threads must be a whole number >= 1, not 0"),

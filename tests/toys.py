@@ -49,6 +49,7 @@ class ToyLine:
 @dataclass(frozen=True)
 class ToyCurvature:
     hessian: torch.Tensor
+    written_out: bool = True
 
     def product(self, direction):
         flat = self.hessian.to(direction.dtype) @ direction.reshape(-1)
@@ -56,6 +57,15 @@ class ToyCurvature:
 
     def matrix(self):
         return self.hessian
+
+    def diagonal(self):
+        return self.hessian.diagonal()
+
+    def part_is_cheap(self, count):  # noqa: ARG002
+        return self.written_out
+
+    def part(self, entries):
+        return self.hessian[entries[:, None], entries]
 
 
 class Bowl(Toy):
@@ -75,6 +85,9 @@ class Bowl(Toy):
         return self.A @ (x - self.solution.reshape(-1))
 
     def hessian(self, x):  # noqa: ARG002
+        return self.A
+
+    def steepest(self):
         return self.A
 
 
@@ -101,3 +114,40 @@ class LogCosh(Toy):
     def hessian(self, x):
         bend = 1 - torch.tanh(self.B @ x - self.c).square()
         return self.B.T @ (bend[:, None] * self.B) + torch.eye(4, dtype=torch.float64) / 100
+
+    def steepest(self):
+        return self.B.T @ self.B + torch.eye(4, dtype=torch.float64) / 100
+
+
+class Kinked(Toy):
+    """Another toy plus sum_j w_j |x_j|, whose lowest point is found by many small steps."""
+
+    def __init__(self, smooth, thresholds, written_out=True):
+        self.smooth, self.w, self.written_out = smooth, thresholds, written_out
+        x = torch.zeros(thresholds.numel(), dtype=torch.float64)
+        step = 1 / torch.linalg.eigvalsh(smooth.steepest()).max()
+        for _ in range(20_000):
+            v = x - step * smooth.gradient(x)
+            after = v - v.clamp(-step * thresholds.flatten(), step * thresholds.flatten())
+            x, moved = after, float((after - x).abs().max())
+            if moved < 1e-15:
+                break
+        self.best, self.lowest = x, float(self.value(x))
+
+    def thresholds(self):
+        return self.w
+
+    def centred(self, point):
+        return point
+
+    def value(self, x):
+        return self.smooth.value(x) + self.w.flatten() @ x.abs()
+
+    def gradient(self, x):
+        return self.smooth.gradient(x)
+
+    def hessian(self, x):
+        return self.smooth.hessian(x)
+
+    def curvature(self, at):
+        return ToyCurvature(self.hessian(at.point.reshape(-1)), self.written_out)

@@ -60,6 +60,10 @@ class Block(ABC):
     def dense(self) -> Tensor:
         """Z_b itself (B, D)."""
 
+    def columns_of(self, features: Tensor) -> Tensor:
+        """Some columns of Z_b (B, n), for `features` (n,)."""
+        return self.dense()[:, features]
+
     def products(self, bordered: bool) -> Tensor:
         """z_id z_ie for d <= e (B, n (n + 1)/2); `bordered` appends a column of ones first."""
         return _products(self.dense(), bordered)
@@ -78,6 +82,11 @@ class Design(ABC):
         self.n_features = len(centre)
         self.centre = centre
         self.scale = scale
+
+    @property
+    def entries(self) -> float:
+        """How many numbers a product with the rows reads."""
+        return float(self.n_rows) * self.n_features
 
     @abstractmethod
     def block(self, rows: slice, dtype: torch.dtype) -> Block:
@@ -289,6 +298,10 @@ class SparseBlock(Block):
     def dense(self) -> Tensor:
         return torch.from_numpy(self.features.toarray()) - self.shift.to(self._dtype)
 
+    def columns_of(self, features: Tensor) -> Tensor:
+        picked = torch.from_numpy(self.columns[features.numpy()].toarray()).T
+        return picked - self.shift[features].to(self._dtype)
+
     def _shift(self, like: Tensor) -> Tensor:
         return self.shift.to(like.dtype)
 
@@ -342,6 +355,10 @@ class SparseDesign(Design):
         scale = np.where(variance > 1e-30, unit * np.sqrt(variance), 1.0)
         checked = _checked(torch.from_numpy(scale), names)
         return cls(features, torch.from_numpy(mean * unit), checked)
+
+    @property
+    def entries(self) -> float:
+        return float(self._source.nnz)
 
     def block_rows(self, dtype: torch.dtype) -> int:  # noqa: ARG002
         return max(SMALLEST_BLOCK, SPARSE_BLOCK // max(1, int(self._source.nnz) // self.n_rows))

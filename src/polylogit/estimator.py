@@ -44,9 +44,10 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
 
     Minimised over W (K, D) and b (K,), for N rows x_i with targets t_i and weights s_i:
 
-        C sum_i s_i [lse(z_i) - t_i . z_i] + 1/2 |W|^2,    z_i = W x_i + b
+        C sum_i s_i [lse(z_i) - t_i . z_i] + R(W),    z_i = W x_i + b
+        R(W) = l1_ratio |W|_1 + (1 - l1_ratio)/2 |W|^2
 
-    and for two classes the same with the single row w = W_1 - W_0 and 1/2 |w|^2: the objective,
+    and for two classes the same with the single row w = W_1 - W_0 and R(w): the objective,
     the shapes and the optimum of scikit-learn's `LogisticRegression`, whose place it can take.
     No feature needs scaling. When the fit is done, `certificate_.gap` proves how far, in nats per
     row, it can be from the best possible: at most `tol`. Where that could not be reached a
@@ -61,6 +62,7 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
     Parameters
     ----------
     C : inverse strength of the penalty on the summed loss; "auto" is 1.0 for now; inf for none.
+    l1_ratio : share of the sizes |W|_1 in the penalty, 0 to 1; above 0 useless weights are zero.
     fit_intercept : whether there is a b; it is never penalised.
     class_weight : factors for the rows of each class, {label: factor}; "balanced" gives every
         class the same total weight.
@@ -98,6 +100,7 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
         self,
         C: float | Literal["auto"] = "auto",
         *,
+        l1_ratio: float = 0.0,
         fit_intercept: bool = True,
         class_weight: ClassWeight = None,
         label_smoothing: float = 0.0,
@@ -110,6 +113,7 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
         verbose: int = 0,
     ) -> None:
         self.C = C
+        self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
@@ -137,6 +141,7 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
         outcome = training.fit(
             dataset,
             C=_native(self.C),
+            l1_ratio=_native(self.l1_ratio),
             fit_intercept=_switch("fit_intercept", self.fit_intercept),
             class_weight=self.class_weight,
             label_smoothing=_native(self.label_smoothing),

@@ -51,6 +51,7 @@ def fit(
     dataset: Dataset,
     *,
     C: float | Literal["auto"] = "auto",
+    l1_ratio: float = 0.0,
     fit_intercept: bool = True,
     class_weight: ClassWeight = None,
     label_smoothing: float = 0.0,
@@ -68,11 +69,12 @@ def fit(
 
     Minimised, over W (K, D) and b (K,), in nats per row:
 
-        1/S sum_i s_i [lse(z_i) - t_i . z_i] + alpha/2 |W|^2,    z_i = W x_i + b,  S = sum_i s_i
+        1/S sum_i s_i [lse(z_i) - t_i . z_i] + 1/(C S) [l1_ratio |W|_1 + (1 - l1_ratio)/2 |W|^2]
 
-    with alpha = 1 / (C S), and 2 / (C S) for two classes: there the optimum is the one of binary
-    logistic regression with the weights W_1 - W_0 and the penalty |W_1 - W_0|^2 / (2 C). The bias
-    is never penalised, and no feature needs scaling. `C="auto"` is 1.0 for now.
+    with z_i = W x_i + b and S = sum_i s_i. For two classes the square counts double: there the
+    optimum is the one of binary logistic regression with the single row w = W_1 - W_0 and the same
+    penalty on w (see `penalty_of`). With `l1_ratio` > 0 weights of little use are exactly zero. The
+    bias is never penalised, and no feature needs scaling. `C="auto"` is 1.0 for now.
 
     `offset` (N, K) is added to the logits; of two classes it may be (N,), added to the log odds of
     the second. `penalty_factors` f make the penalty alpha/2 sum_d f_d |W_d|^2: one number >= 0 for
@@ -102,6 +104,7 @@ def fit(
         offset=offset,
         penalty_factors=penalty_factors,
         C=C,
+        l1_ratio=l1_ratio,
     )
     return prepared.fit(checked_strength(C), start, progress, checkpoint)
 
@@ -118,6 +121,7 @@ class Prepared:
     factors: Tensor | None
     offsets: Tensor | None
     settings: Settings
+    l1_ratio: float = 0.0
 
     def fit(
         self,
@@ -151,6 +155,7 @@ class Prepared:
             self.weights,
             n_classes=self.n_classes,
             alpha=self.alpha(C),
+            l1_ratio=self.penalty(C)[1],
             intercept=self.intercept,
             factors=self.factors,
             offsets=self.offsets,
@@ -170,14 +175,14 @@ class Prepared:
             self.offsets,
             self.factors,
             getattr(self.targets, "smoothing", None),
-            (C, self.intercept, data.schema.classes, data.schema.names),
+            (C, self.l1_ratio, self.intercept, data.schema.classes, data.schema.names),
             self.targets.rows_of if isinstance(self.targets, Distributions) else None,
         )
 
     def outcome(self, C: float, solution: Solution) -> Fit:
         """The model of a solution under C, with its record."""
         alpha = self.alpha(C)
-        record = _record(self.dataset, solution, C, alpha) | self._given()
+        record = _record(self.dataset, solution, C, self.l1_ratio, alpha) | self._given()
         model = SoftmaxModel(solution.weight, solution.bias, self.dataset.schema, record)
         return Fit(model, solution, C, alpha)
 
@@ -188,12 +193,16 @@ class Prepared:
 
     def alpha(self, C: float) -> float:
         """The penalty on the mean loss that C stands for."""
-        alpha = _alpha(C, float(self.weights.sum()), self.n_classes)
+        alpha, _ = self.penalty(C)
         if alpha > 0 and self.factors is not None and not bool(self.factors.any()):
             raise OptionError(
                 "penalty_factors are all 0, which leaves no penalty; say that with C = inf"
             )
         return alpha
+
+    def penalty(self, C: float) -> tuple[float, float]:
+        """alpha and the L1 part of it, for symmetric weights; see `penalty_of`."""
+        return penalty_of(C, self.l1_ratio, float(self.weights.sum()), self.n_classes)
 
     def _given(self) -> dict[str, object]:
         """What else the fit was given, for the record: nothing, most often."""
@@ -216,10 +225,12 @@ def prepare(
     offset: Any = None,
     penalty_factors: Any = None,
     C: object = "auto",
+    l1_ratio: float = 0.0,
 ) -> Prepared:
     """Check all options and bring the data into the form of a solver; `C` is only checked."""
     _, smoothing, settings = training_options(
         C=C,
+        l1_ratio=l1_ratio,
         label_smoothing=label_smoothing,
         tol=tol,
         max_iter=max_iter,
@@ -228,6 +239,7 @@ def prepare(
     )
     targets = _targets(dataset, smoothing)
     weights = _row_weights(dataset, targets, class_weight)
+    l1_ratio = _checked_ratio(l1_ratio)
     fit_intercept = _checked_switch(fit_intercept)
     return Prepared(
         dataset,
@@ -238,12 +250,14 @@ def prepare(
         _penalty_factors(penalty_factors, dataset),
         _offsets(offset, dataset),
         settings,
+        l1_ratio,
     )
 
 
 def training_options(
     *,
     C: object,
+    l1_ratio: object,
     label_smoothing: float,
     tol: float,
     max_iter: int,
@@ -257,6 +271,11 @@ def training_options(
     settings = Settings(tol=tol, max_iter=max_iter, solver=solver, n_threads=n_threads)
     if n_threads is not None and n_threads > MOST_THREADS:
         raise OptionError(f"n_threads must be at most {MOST_THREADS}, not {n_threads!r}")
+    if _checked_ratio(l1_ratio) > 0 and solver != "auto":
+        raise OptionError(
+            f"solver must be 'auto' where l1_ratio is above 0, not {solver!r}: the others cannot "
+            "follow the kinks of |W|"
+        )
     return checked_strength(C), _checked_smoothing(label_smoothing), settings
 
 
@@ -273,6 +292,15 @@ def checked_strength(option: object) -> float:
             f"penalty, not {C!r}; C is the inverse strength of the penalty, try 1.0"
         )
     return float(C)
+
+
+def _checked_ratio(option: object) -> float:
+    ratio = _plain(option)
+    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio <= 1:
+        raise OptionError(
+            f"l1_ratio must be a number from 0 (squares alone) to 1 (sizes alone), not {option!r}"
+        )
+    return float(ratio)
 
 
 def _checked_smoothing(option: object) -> float:
@@ -302,15 +330,27 @@ def _design(dataset: Dataset, centred: bool) -> Design:
         raise DataError(f"{dataset.source}: {error}") from error
 
 
-def _alpha(C: float, total: float, n_classes: int) -> float:
-    """The penalty on the mean loss; two classes share one binary weight (see `fit`)."""
-    alpha = (2.0 if n_classes == 2 else 1.0) / (C * total)
+def penalty_of(C: float, l1_ratio: float, total: float, n_classes: int) -> tuple[float, float]:
+    """(alpha, share): the penalty alpha [share |W|_1 + (1 - share)/2 |W|^2] on the mean loss.
+
+    With three classes or more alpha = 1 / (C S) and share = l1_ratio. Two classes share one binary
+    weight w = W_1 - W_0, which stands as W_1 = w/2 = -W_0. There |W_0|^2 + |W_1|^2 = |w|^2 / 2, so
+    the part of the squares must be doubled to be the penalty on w; but |W_0|_1 + |W_1|_1 = |w|_1
+    already, and the part of the sizes must not:
+
+        alpha share = l1_ratio / (C S),    alpha (1 - share) = 2 (1 - l1_ratio) / (C S)
+
+    >>> penalty_of(1.0, 0.5, 10.0, 3), penalty_of(1.0, 0.0, 10.0, 2), penalty_of(1.0, 1.0, 10.0, 2)
+    ((0.1, 0.5), (0.2, 0.0), (0.1, 1.0))
+    """
+    doubled = 2.0 - l1_ratio if n_classes == 2 else 1.0
+    alpha = doubled / (C * total)
     if not math.isfinite(alpha):
         raise TargetError(
             f"all weights together are {total:.3g}, too small for C = {C:g}; multiply the weights "
             "by a constant"
         )
-    return alpha
+    return alpha, l1_ratio / doubled
 
 
 def _penalty_factors(option: Any, dataset: Dataset) -> Tensor | None:
@@ -403,13 +443,16 @@ def _start(model: SoftmaxModel, dataset: Dataset) -> tuple[Tensor, Tensor]:
     return model.weight, model.bias
 
 
-def _record(dataset: Dataset, solution: Solution, C: float, alpha: float) -> dict[str, object]:
+def _record(
+    dataset: Dataset, solution: Solution, C: float, l1_ratio: float, alpha: float
+) -> dict[str, object]:
     """What the model file remembers of the fit; JSON has no infinity, so that becomes null."""
     return {
         "polylogit": __version__,
         "source": dataset.source,
         "n_rows": dataset.n_rows,
         "C": C if math.isfinite(C) else None,
+        "l1_ratio": l1_ratio,
         "alpha": alpha,
         "objective": solution.objective,
         "gap": solution.certificate.gap if solution.certificate.proven else None,

@@ -158,7 +158,7 @@ def test_every_option_reaches_the_request(monkeypatch, run):
     monkeypatch.setattr(commands, "fit", lambda *asked: seen.append(asked[0]) or {})
     monkeypatch.setattr(terminal, "fit_text", lambda _: None)
     run(
-        "fit d --target t --model m --C 3 --holdout 0.5 --refit --weights w "
+        "fit d --target t --model m --C 3 --l1-ratio 0.25 --holdout 0.5 --refit --weights w "
         "--class-weight balanced --label-smoothing 0.1 --no-intercept --categorical a "
         "--categorical b --ignore c --ignore d --delimiter ; --tol 1e-3 --max-iter 7 "
         "--solver newton --threads 2 --seed 9 --penalty-factor a=0.5 --penalty-factor b=1=2 "
@@ -166,10 +166,11 @@ def test_every_option_reaches_the_request(monkeypatch, run):
     )
     assert seen == [
         commands.FitRequest(
-            "d", "t", cli.Path("m"), 3.0, holdout=0.5, refit=True, weights="w",
-            class_weight="balanced", label_smoothing=0.1, intercept=False, categorical=("a", "b"),
-            ignore=("c", "d"), delimiter=";", tol=1e-3, max_iter=7, solver="newton", n_threads=2,
-            seed=9, penalty_factors={"a": 0.5, "b=1": 2.0}, checkpoint=cli.Path("c.ckpt"),
+            "d", "t", cli.Path("m"), 3.0, l1_ratio=0.25, holdout=0.5, refit=True,
+            weights="w", class_weight="balanced", label_smoothing=0.1, intercept=False,
+            categorical=("a", "b"), ignore=("c", "d"), delimiter=";", tol=1e-3, max_iter=7,
+            solver="newton", n_threads=2, seed=9, penalty_factors={"a": 0.5, "b=1": 2.0},
+            checkpoint=cli.Path("c.ckpt"),
         )
     ]  # fmt: skip
 
@@ -290,7 +291,7 @@ def test_help_and_version_load_nothing_heavy():
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("Usage: polylogit") == 5
+    assert done.stdout.count("Usage: polylogit") == 6
     assert done.stdout.endswith(f"polylogit {__version__}\nHEAVY []\n")
 
 
@@ -301,7 +302,7 @@ def test_every_command_explains_itself(name, run):
     assert f"Usage: polylogit {name} [OPTIONS]" in out
     for word in ("DATA", "--json", "--quiet", "--delimiter", "--ignore"):
         assert word in out
-    assert ("MODEL" in out) == (name != "fit")
+    assert ("MODEL" in out) == (name not in {"fit", "path"})
 
 
 def test_the_help_names_every_solver(run):

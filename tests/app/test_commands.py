@@ -32,6 +32,7 @@ PLAIN = {
     "target": None,
     "model": None,
     "C": "auto",
+    "l1_ratio": 0.0,
     "holdout": 0.2,
     "refit": False,
     "weights": None,
@@ -123,6 +124,13 @@ def test_the_scores_are_those_of_the_model_on_the_rows_that_it_never_saw(file):
     assert found["alpha"] == expected.alpha
     assert found["objective"] == expected.solution.objective
     assert found["classes"] == ["p", "q", "r"]
+
+
+def test_sizes_in_the_penalty_leave_zeros(file):
+    found = fitted(file, target="y", model=Path("m.safetensors"), C=0.05, l1_ratio=1.0)
+    weight = polylogit.load("m.safetensors").weight
+    assert (found["certified"], found["solver"], found["l1_ratio"]) == (True, "proximal", 1.0)
+    assert found["n_zero_weights"] == int((weight == 0).sum()) > 0
 
 
 def test_the_seed_chooses_the_rows(file):
@@ -240,6 +248,8 @@ def test_hard_and_soft_targets_give_the_same_fit(noisy):
         ({"tol": -1.0}, "--tol must be a positive number of nats per row, not -1.0"),
         ({"max_iter": 0}, "--max-iter must be a whole number >= 1, not 0"),
         ({"n_threads": 0}, "--threads must be a whole number >= 1, not 0"),
+        ({"l1_ratio": 2.0}, "--l1-ratio must be a number from 0"),
+        ({"l1_ratio": 0.5, "solver": "newton"}, "--solver must be 'auto' where l1_ratio is above"),
         ({"solver": "x"}, "--solver 'x' is not one of auto, newton, "),
         ({"label_smoothing": 2.0}, "--label-smoothing must be at least 0 and below 1, not 2.0"),
         (

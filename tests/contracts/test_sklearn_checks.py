@@ -14,6 +14,7 @@ from polylogit.estimator import SoftmaxClassifier
 CONFIGURATIONS = [
     SoftmaxClassifier(),
     SoftmaxClassifier(C=0.1, class_weight="balanced"),
+    SoftmaxClassifier(C=10.0, l1_ratio=0.5),
     SoftmaxClassifier(C=10.0, label_smoothing=0.1, warm_start=True, n_threads=1),
 ]
 

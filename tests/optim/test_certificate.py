@@ -7,14 +7,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from oracle import KINDS, optimum, problem, random_point
+from oracle import KINDS, optimum, problem, random_point, slow_optimum
 from sklearn.datasets import load_iris
 
 from polylogit.design import design_of
-from polylogit.optim.certificate import _decrement_bound, certify, certify_locally, estimate
+from polylogit.optim.certificate import (
+    _decrement_bound,
+    _kinked_gap,
+    _scales,
+    certify,
+    certify_locally,
+    estimate,
+)
 from polylogit.optim.newton import newton
 from polylogit.optim.objective import Labels, SoftmaxObjective, contrast_basis
-from polylogit.optim.penalty import Ridge
+from polylogit.optim.penalty import ElasticNet, Ridge
+from polylogit.optim.proximal import proximal_newton
 
 SLACK = 1e-13  # of the oracle's own rounding
 
@@ -41,6 +49,62 @@ def test_the_duality_gap_bounds_the_excess(kind, intercept, alpha):
         assert point.value <= at.value + SLACK
         tight.append(certificate.gap)
     assert tight[-1] < 1e-12
+
+
+def kinked(p, share, factors=1.0, offsets=None):
+    """The same problem with an elastic net, in the coordinates of all classes."""
+    each = p.alpha * factors * torch.ones_like(p.objective.design.scale)
+    net = ElasticNet(share * each, (1 - share) * each)
+    return replace(p.objective, ridge=net, basis=None, offsets=offsets)
+
+
+def way(objective, p):
+    """Points of every kind: far off, ever closer along the solver's way, sparse and not."""
+    yield from (
+        objective.evaluate(random_point(replace(p, objective=objective), seed=s, size=10.0**-s))
+        for s in range(-1, 4)
+    )
+    solver = proximal_newton(objective, objective.evaluate(objective.start()))
+    yield from itertools.islice(solver, 40)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize(("alpha", "share"), [(1e-3, 1.0), (0.05, 1.0), (1e-3, 0.9), (0.01, 1e-3)])
+def test_the_gap_of_an_elastic_net_bounds_the_excess(kind, intercept, alpha, share):
+    p = problem(kind, n=30, d=3, alpha=alpha, intercept=intercept)
+    offsets = torch.from_numpy(np.random.default_rng(5).normal(size=p.T.shape))
+    objective = kinked(p, share, torch.tensor([0.5, 1.0, 2.0]).double(), offsets)
+    best = slow_optimum(objective)
+    for at in way(objective, p):
+        point, certificate = certify(objective, at)
+        excess = point.value - best
+        assert -SLACK <= excess <= certificate.gap + SLACK
+        assert point.value <= at.value + SLACK
+        assert estimate(objective, point) == pytest.approx(certificate.gap, rel=1e-6, abs=1e-13)
+        last = certificate.gap
+    assert last < 1e-9
+
+
+def test_the_better_of_two_dual_points_counts():
+    p = problem(n=30, d=3, alpha=0.05)
+    objective = kinked(p, 0.9)
+    chosen = set()
+    for at in way(objective, p):
+        best, certificate = certify(objective, at)
+        gaps = [_kinked_gap(objective, best, theta) for theta in sorted(_scales(objective, best))]
+        assert certificate.gap == pytest.approx(min(gaps), rel=1e-9, abs=1e-14)
+        chosen.add(gaps.index(min(gaps)) if len(gaps) == 2 else None)
+    assert {0, 1} <= chosen
+
+
+def test_a_column_without_a_cost_leaves_a_bound_that_says_little_but_is_true():
+    p = problem(n=60, d=3, alpha=0.05)
+    objective = kinked(p, 1.0, torch.tensor([1.0, 0.0, 1.0]).double())
+    best = slow_optimum(objective)
+    for at in way(objective, p):
+        point, certificate = certify(objective, at)
+        assert -SLACK <= point.value - best <= certificate.gap + SLACK
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,6 +9,7 @@ from oracle import KINDS, problem, random_point, value
 
 from polylogit import design as design_module
 from polylogit.optim import objective as objective_module
+from polylogit.optim.penalty import ElasticNet
 
 CASES = [
     {"kind": kind, "intercept": intercept, "contrasts": contrasts, "sparse": sparse}
@@ -53,6 +54,48 @@ def test_hessian_product_and_matrix(p, blocks):
     torch.testing.assert_close(curvature.product(direction), expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(
         curvature.matrix(), truth.reshape(size, size), rtol=1e-10, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("k", [3, 4])
+def test_a_part_of_the_hessian(p, blocks, k):
+    p = problem(k=k, sparse=isinstance(p.objective.design, design_module.SparseDesign))
+    curvature = p.objective.curvature(p.objective.evaluate(random_point(p)))
+    whole, size = curvature.matrix(), k * 5
+    torch.testing.assert_close(curvature.diagonal().flatten(), whole.diagonal())
+    for seed in range(4):
+        order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+        entries = order[: 3 + 4 * seed].sort().values
+        part = whole[entries[:, None], entries]
+        torch.testing.assert_close(curvature.part(entries), part, rtol=1e-11, atol=1e-13)
+
+
+def test_a_part_is_cheap_while_it_is_small():
+    p = problem(k=3)
+    curvature = p.objective.curvature(p.objective.evaluate(random_point(p)))
+    cheap = [curvature.part_is_cheap(count) for count in (1, 10, 1000, 10**6)]
+    assert cheap == [True, True, False, False]
+
+
+def test_an_elastic_net_shows_its_kinks_in_the_value_alone(p):
+    if p.objective.basis is not None:
+        p = replace(p, objective=replace(p.objective, basis=None))
+    ridge, point = p.objective.ridge, random_point(p)
+    lasso = torch.linspace(0.1, 0.4, 4, dtype=torch.float64)
+    objective = replace(p.objective, ridge=ElasticNet(lasso, ridge.strength))
+    plain, kinked = p.objective.evaluate(point), objective.evaluate(point)
+    weight, _ = objective.split(point)
+    cost = float((weight.abs() @ lasso).sum())
+    assert kinked.value == pytest.approx(plain.value + cost, rel=1e-14)
+    assert torch.equal(kinked.gradient, plain.gradient)
+    expected = torch.zeros_like(point)
+    expected[:, :4] = lasso
+    assert torch.equal(objective.thresholds(), expected)
+    assert not p.objective.thresholds().any()
+    centred = objective.evaluate(objective.centred(point + 3.0))
+    assert centred.value <= kinked.value + 1e-14
+    torch.testing.assert_close(
+        torch.softmax(centred.state, 1), torch.softmax(kinked.state, 1), rtol=1e-10, atol=1e-13
     )
 
 

@@ -1,15 +1,18 @@
 """How a solve ends: certified, cut short, stalled, uncertified, or refused; never silently."""
 
+import dataclasses
 import itertools
 import math
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from sklearn.datasets import load_iris, load_wine
 
 from polylogit.design import design_of
 from polylogit.errors import OptionError, SolveError, TargetError
+from polylogit.optim import objective as objective_module
 from polylogit.optim import solve as module
 from polylogit.optim.objective import Distributions, Labels
 from polylogit.optim.problem import Status
@@ -277,3 +280,160 @@ def solve_free(X, y, offsets, solver):
         design_of(X), Labels(labels, 3), torch.ones(len(y), dtype=torch.float64),
         n_classes=3, alpha=1e-12, offsets=offsets, settings=Settings(solver=solver),
     )  # fmt: skip
+
+
+# ----------------------------------------------------------------------------- kinks: l1_ratio > 0
+
+
+def hard_cases():
+    """Curvature by class alone may not converge (scikit-learn #34561, #34681); and worse."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(60, 1))
+    twins = base + 1e-3 * rng.normal(size=(60, 6))
+    yield "nearly equal columns", twins, rng.integers(3, size=60)
+    yield "nearly equal and separated", twins, np.digitize(base[:, 0], [0, 1])
+    yield "equal columns", np.c_[twins[:, :2], twins[:, :2], -twins[:, :1]], np.arange(60) % 4
+    yield "more columns than rows", rng.normal(size=(20, 60)), np.arange(20) % 4
+    x = np.linspace(-1, 1, 40)
+    yield "separated", np.c_[x, x**2, x**3], np.digitize(x, [-0.3, 0.3])
+    outlier = rng.normal(size=(60, 3))
+    outlier[0] *= 1e4
+    yield "an outlier", outlier, np.arange(60) % 3
+    yield "many classes", rng.normal(size=(90, 4)), np.arange(90) % 15
+    yield "scarce classes", rng.normal(size=(150, 4)), np.r_[1, 1, 2, np.zeros(147, int)]
+
+
+def net(X, y, l1_ratio, alpha=0.01, *, targets=None, weights=None, **options):
+    settings = options.pop("settings", Settings())
+    k = int(np.max(y)) + 1
+    return solve(
+        design_of(X, centred=options.get("intercept", True)),
+        targets or Labels(torch.as_tensor(np.asarray(y, dtype=np.int64)), k),
+        torch.ones(len(y), dtype=torch.float64) if weights is None else torch.as_tensor(weights),
+        n_classes=k, alpha=alpha, l1_ratio=l1_ratio, settings=settings, **options,
+    )  # fmt: skip
+
+
+def cost(X, T, solution, alpha, l1_ratio, weights=None, offsets=0.0, factors=1.0):
+    """The objective on the user's own columns, from scratch."""
+    W, b = solution.weight.numpy(), solution.bias.numpy()
+    z = X @ W.T + b + offsets
+    losses = np.logaddexp.reduce(z, axis=1) - (T * z).sum(1)
+    penalty = l1_ratio * np.abs(W).sum(0) + (1 - l1_ratio) / 2 * np.square(W).sum(0)
+    return np.average(losses, weights=weights) + alpha * (factors * penalty).sum()
+
+
+@pytest.mark.parametrize("case", list(hard_cases()), ids=lambda case: case[0])
+@pytest.mark.parametrize("alpha", [1e-2, 1e-5])
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
+def test_hard_cases_with_kinks_are_certified(case, alpha, l1_ratio):
+    _, X, y = case
+    solution = net(X, y, l1_ratio, alpha)
+    assert solution.certified
+    assert solution.statistics.solver == "proximal"
+    assert solution.statistics.iterations < 60
+    value = cost(X, np.eye(y.max() + 1)[y], solution, alpha, l1_ratio)
+    assert value == pytest.approx(solution.objective, rel=1e-9)
+
+
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.7])
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("kind", ["labels", "smoothed", "distributions"])
+def test_every_option_at_once_on_dense_and_sparse_rows(l1_ratio, intercept, kind):
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(80, 5)) * [1, 10, 0.1, 1, 1] * (rng.uniform(size=(80, 5)) < 0.5)
+    y = np.arange(80) % 3
+    T = {"labels": np.eye(3)[y], "smoothed": 0.7 * np.eye(3)[y] + 0.1}.get(
+        kind, rng.dirichlet(np.ones(3), size=80)
+    )
+    given = {
+        "labels": Labels(torch.from_numpy(y), 3),
+        "smoothed": Labels(torch.from_numpy(y), 3, 0.3),
+    }
+    weights, offsets = rng.uniform(size=80), rng.normal(size=(80, 3))
+    factors = np.array([0.5, 1.0, 2.0, 3.0, 1.0])
+    options = {
+        "targets": given.get(kind, Distributions(torch.from_numpy(T))),
+        "weights": weights,
+        "intercept": intercept,
+        "offsets": torch.from_numpy(offsets),
+        "factors": torch.from_numpy(factors),
+        "settings": Settings(tol=1e-11),
+    }
+    dense = net(X, y, l1_ratio, **options)
+    sparse = net(scipy.sparse.csr_array(X), y, l1_ratio, **options)
+    assert dense.certified
+    assert sparse.certified
+    torch.testing.assert_close(dense.weight, sparse.weight, rtol=1e-5, atol=1e-7)
+    value = cost(X, T, dense, 0.01, l1_ratio, weights, offsets, factors)
+    assert value == pytest.approx(dense.objective, rel=1e-12)
+    generator = np.random.default_rng(4)
+    for size in (1e-1, 1e-3):  # no neighbour is better
+        for _ in range(10):
+            moved = dataclasses.replace(
+                dense,
+                weight=dense.weight + size * torch.from_numpy(generator.normal(size=(3, 5))),
+                bias=dense.bias + intercept * size * torch.from_numpy(generator.normal(size=3)),
+            )
+            assert cost(X, T, moved, 0.01, l1_ratio, weights, offsets, factors) > value
+
+
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
+def test_by_products_alone_it_is_the_same_optimum(monkeypatch, l1_ratio):
+    monkeypatch.setattr(objective_module, "PRODUCTS_SAVED", 0)
+    few = net(*WINE, l1_ratio, settings=Settings(tol=1e-9))
+    monkeypatch.undo()
+    written = net(*WINE, l1_ratio, settings=Settings(tol=1e-9))
+    assert few.certified
+    assert few.objective == pytest.approx(written.objective, abs=2e-9)
+    assert few.statistics.passes > written.statistics.passes
+
+
+def test_a_heavy_lasso_leaves_nothing_and_a_light_one_little():
+    nothing = net(*WINE, 1.0, 1e4)
+    assert nothing.certified
+    assert not nothing.weight.any()
+    assert 0 < int((net(*WINE, 1.0, 0.01).weight != 0).sum()) < 39
+
+
+def test_of_wholly_sizes_zero_is_a_median_of_every_column():
+    weight = net(*WINE, 1.0, 0.01, settings=Settings(tol=1e-12)).weight
+    assert torch.equal(weight.median(0).values, torch.zeros(13, dtype=torch.float64))
+
+
+def test_a_warm_start_with_kinks():
+    first = net(*WINE, 1.0)
+    again = net(*WINE, 1.0, start=(first.weight, first.bias))
+    assert again.statistics.iterations <= 1
+    assert again.objective == pytest.approx(first.objective, abs=1e-10)
+
+
+def test_kinks_do_not_depend_on_units():
+    X, y = WINE
+    scale = 10.0 ** np.linspace(-6, 6, 13)
+    plain = net(X, y, 1.0, settings=Settings(tol=1e-10))
+    factors = torch.from_numpy(scale)  # |w| f = |w / scale| f scale
+    scaled = net(X * scale, y, 1.0, factors=factors, settings=Settings(tol=1e-10))
+    assert scaled.objective == pytest.approx(plain.objective, abs=1e-10)
+
+
+def test_a_free_column_is_fitted_but_not_certified():
+    X, y = IRIS
+    factors = torch.tensor([1.0, 0.0, 1.0, 1.0], dtype=torch.float64)
+    free = net(X, y, 1.0, factors=factors)
+    near = net(X, y, 1.0, factors=factors.clamp_min(1e-7))
+    assert free.status is Status.UNCERTIFIED
+    assert near.certified
+    assert free.objective == pytest.approx(near.objective, abs=1e-6)
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs", "newton-cg"])
+def test_the_smooth_solvers_are_refused_for_kinks(solver):
+    with pytest.raises(OptionError, match=f"'{solver}' cannot follow the kinks of l1_ratio > 0"):
+        net(*WINE, 0.5, settings=Settings(solver=solver))
+
+
+@pytest.mark.parametrize("l1_ratio", [-0.1, 1.1, math.nan])
+def test_the_share_of_the_sizes_is_checked(l1_ratio):
+    with pytest.raises(OptionError, match="l1_ratio must be from 0 to 1, not"):
+        net(*WINE, l1_ratio)

@@ -98,6 +98,12 @@ def fit(
         str,
         typer.Option("--C", metavar="NUMBER", help="Inverse strength of the penalty; auto or inf."),
     ] = "auto",
+    l1_ratio: Annotated[
+        float,
+        typer.Option(
+            metavar="PART", help="Part of |W| in the penalty, 0 to 1; above 0 weights may be zero."
+        ),
+    ] = 0.0,
     holdout: Annotated[
         float, typer.Option(metavar="PART", help="Part of the rows to evaluate on; 0 for none.")
     ] = 0.2,
@@ -153,6 +159,7 @@ def fit(
             target,
             model,
             _strength(C),
+            l1_ratio=l1_ratio,
             holdout=holdout,
             refit=refit,
             weights=weights,
@@ -261,6 +268,7 @@ def path(
             target,
             model,
             "auto",
+            l1_ratio=0.0,
             holdout=part,
             refit=False,
             weights=weights,

@@ -43,6 +43,7 @@ _FLAGS = {
     "n_threads": "--threads",
     "label_smoothing": "--label-smoothing",
     "C": "--C",
+    "l1_ratio": "--l1-ratio",
 }
 """What the library's options are called here."""
 
@@ -55,6 +56,7 @@ class FitRequest:
     target: str | None
     model: Path | None
     C: float | str
+    l1_ratio: float
     holdout: float
     refit: bool
     weights: str | None
@@ -105,6 +107,7 @@ def _check(request: FitRequest) -> None:
     try:
         training_options(
             C=request.C,
+            l1_ratio=request.l1_ratio,
             label_smoothing=request.label_smoothing,
             tol=request.tol,
             max_iter=request.max_iter,
@@ -212,6 +215,7 @@ def _train(dataset: Dataset, request: FitRequest, watch: Watch, checkpoint: Path
     return train(
         dataset,
         C=cast("Any", request.C),
+        l1_ratio=request.l1_ratio,
         fit_intercept=request.intercept,
         class_weight=cast("Any", request.class_weight),
         label_smoothing=request.label_smoothing,
@@ -237,7 +241,9 @@ def _fit_summary(request: FitRequest, dataset: Dataset, outcome: Fit) -> dict[st
         "classes": list(outcome.model.classes),
         "C": outcome.C if math.isfinite(outcome.C) else None,
         "C_note": f"auto is {AUTO_C} for now" if request.C == "auto" else None,
+        "l1_ratio": request.l1_ratio,
         "alpha": outcome.alpha,
+        "n_zero_weights": int((outcome.model.weight == 0).sum()),
         "objective": solution.objective,
         "gap": solution.certificate.gap if solution.certificate.proven else None,
         "certified": solution.certified,

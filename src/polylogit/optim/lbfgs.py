@@ -21,6 +21,8 @@ from polylogit.optim.problem import Evaluation, Preconditioner, Problem, Solver
 MEMORY = 10  # steps
 RENEW = frozenset({5, 40, 100, 200, 400, 800})  # steps after which the curvature has changed enough
 FLAT = 0.5  # of the first slope: how flat the end of a step must be
+SHARP = 0.01  # the same, where the flat end turned out to lie higher than the start
+RISE = 1e-6  # of F: more than float32 rounding
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ def lbfgs(problem: Problem, at: Evaluation, pairs: Pairs | None = None) -> Solve
         line = problem.line(at, direction)
         t = lowest(line, slope, tolerance=FLAT)
         following = line.evaluate(t)
+        if following.value > at.value + RISE * abs(at.value):  # flat enough, and yet uphill
+            t = lowest(line, slope, tolerance=SHARP)
+            following = line.evaluate(t)
         step, change = t * direction, following.gradient - at.gradient
         product = _dot(step, change)
         if product > 0:

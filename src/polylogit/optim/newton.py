@@ -27,7 +27,8 @@ def newton(problem: Problem, at: Evaluation) -> Solver:
         if not slope < 0:
             return
         full = problem.evaluate(at.point + direction)
-        if abs(float((full.gradient * direction).sum())) <= FLAT * -slope:
+        flat_enough = abs(float((full.gradient * direction).sum())) <= FLAT * -slope
+        if flat_enough and full.value <= at.value:
             at = full
         else:
             line = problem.line(at, direction)

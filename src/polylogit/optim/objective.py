@@ -3,7 +3,8 @@
     F(V, b) = sum_i s_i [lse(z_i) - t_i . z_i] + R(V),    z_i = V x_i + b + o_i,   sum_i s_i = 1
 
 for standardised rows x_i (`polylogit.design`), targets t_i in the probability simplex (a label is
-one-hot), offsets o_i (given, most often none) and a ridge R. With P = softmax(Z) and residuals
+one-hot), offsets o_i (given, most often none) and a penalty R: a ridge, or an elastic net, whose
+kinks appear in the value alone. With P = softmax(Z) and residuals
 R_i = s_i (p_i - t_i):
 
     dF/dV = R' X + R'(V)       dF/db = 1' R
@@ -20,6 +21,7 @@ does nothing, over shards it adds.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,7 +31,7 @@ import torch
 from torch import Tensor
 
 from polylogit.design import Block, Design, column_pairs
-from polylogit.optim.penalty import Ridge
+from polylogit.optim.penalty import ElasticNet, Penalty
 from polylogit.optim.preconditioner import DiagonalPreconditioner, GramPreconditioner, Kept
 from polylogit.optim.problem import Evaluation, Preconditioner
 
@@ -37,6 +39,8 @@ LOGITS_BYTES = 2**30  # keep the logits of a point up to this size, recompute th
 CHUNK_ELEMENTS = 2**18  # of logits per elementwise step, so that temporaries stay in cache
 PRODUCT_BYTES = 4 * 2**20  # of features times probabilities at a time, to stay in cache
 BALANCED = 4e-16  # sums of residuals that are but rounding
+MOST_WRITTEN = 2000  # parameters between which a part of the Hessian is ever written out
+PRODUCTS_SAVED = 400  # with the Hessian, by writing it out
 WIDEST_GRAM = 4096  # features; beyond, the preconditioner is diagonal
 
 Reduce = Callable[[Tensor], Tensor]
@@ -113,7 +117,7 @@ class SoftmaxObjective:
     design: Design
     targets: Targets
     weights: Tensor  # (N,) float64, sums to 1
-    ridge: Ridge
+    ridge: Penalty
     n_classes: int
     intercept: bool = True
     basis: Tensor | None = None
@@ -174,6 +178,17 @@ class SoftmaxObjective:
         gram = kept.renewed(float(share.sum()), lambda: self._curvature_gram(share))
         return GramPreconditioner(gram + torch.diag(self.ridge_columns()))
 
+    def thresholds(self) -> Tensor:
+        """The lasso's strength for every parameter (K, D + 1), zero for the bias."""
+        lasso = self.ridge.lasso if isinstance(self.ridge, ElasticNet) else None
+        each = torch.zeros_like(self.ridge.strength) if lasso is None else lasso
+        free = torch.zeros(int(self.intercept), dtype=torch.float64)
+        return torch.cat([each, free]).expand(self.n_classes, -1)
+
+    def centred(self, point: Tensor) -> Tensor:
+        """The same logits, but for a shift common to all classes, at the least penalty."""
+        return self.join(*self.split(point))
+
     # --------------------------------------------------------------------- for the certificate
 
     def with_best_bias(self, at: Evaluation) -> Evaluation:
@@ -233,8 +248,8 @@ class SoftmaxObjective:
 
     def join(self, weight: Tensor, bias: Tensor) -> Tensor:
         """The point of V and b, freed of the common shift that softmax cannot see."""
-        full = torch.cat([weight, bias[:, None]], 1) if self.intercept else weight
-        return self.contract(full - full.mean(0))
+        weight, bias = self.ridge.centred(weight), bias - bias.mean()
+        return self.contract(torch.cat([weight, bias[:, None]], 1) if self.intercept else weight)
 
     def contract(self, full: Tensor) -> Tensor:
         """Coordinates (m, .) of a (K, .) tensor whose columns sum to zero; gradients likewise."""
@@ -252,7 +267,7 @@ class SoftmaxObjective:
     @cached_property
     def penalised(self) -> bool:
         """Whether every column has a penalty, so that there is one optimum and a dual bound."""
-        return bool((self.ridge.strength > 0).all())
+        return bool(self.ridge.costly.all())
 
     def split_gradient(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """The part of the weights (m, D) and of the bias (m,), zero without one."""
@@ -345,6 +360,14 @@ def _bordered_gram(block: Block, weights: Tensor) -> Tensor:
     edge = block.rmatmul(share[:, None])
     corner = share.sum().reshape(1, 1)
     return torch.cat([torch.cat([block.gram(share), edge.T], 1), torch.cat([edge, corner], 1)])
+
+
+def _columns_of(block: Block, columns: Tensor, n_features: int) -> Tensor:
+    """Some columns of [X 1] (B, n); `columns` rise."""
+    real = block.columns_of(columns[columns < n_features])
+    if int(columns[-1]) < n_features:
+        return real
+    return torch.cat([real, real.new_ones(len(real), 1)], 1)
 
 
 def _gram_diagonal(block: Block, weights: Tensor) -> Tensor:
@@ -486,6 +509,52 @@ class SoftmaxCurvature:
         hessian = blocks.permute(0, 2, 1, 3).reshape(m * columns, m * columns)
         hessian.diagonal().add_(problem.ridge_columns().repeat(m))
         return hessian
+
+    def diagonal(self) -> Tensor:
+        """sum_i s_i p_ik (1 - p_ik) x~_id^2 plus the ridge (K, D~)."""
+        problem = self.objective
+        spread = self.probabilities - self.probabilities.square()
+        weights = spread.mul_(problem.weights[:, None].to(spread.dtype))
+        return problem._bordered_diagonal(
+            problem._sum(lambda block: _gram_diagonal(block, weights), problem.fast)
+        )
+
+    def part_is_cheap(self, count: int) -> bool:
+        """Whether H between `count` parameters costs less than the products it saves."""
+        design, k = self.objective.design, self.probabilities.shape[1]
+        products = PRODUCTS_SAVED * 2.0 * design.entries * k
+        return count <= MOST_WRITTEN and design.n_rows * (1.0 + 1.0 / k) * count**2 <= products
+
+    def part(self, entries: Tensor) -> Tensor:
+        """H between `entries` (n,), which rise, each a class k times D~ plus a column d: one pass.
+
+        With Y_ij = p_ik x~_id for entry j = (k, d): H = [k = l] sum_i s_i p_ik x~_id x~_ie - Y'sY.
+        """
+        problem = self.objective
+        width = problem.design.n_features + problem.intercept
+        ridge = problem.ridge_columns()[entries % width]
+        hessian = problem._sum(lambda block: self._part(block, entries, width), problem.fast)
+        return hessian + torch.diag(ridge)
+
+    def _part(self, block: Block, entries: Tensor, width: int) -> Tensor:
+        """The part of one block's rows."""
+        problem = self.objective
+        classes, columns = entries // width, entries % width
+        used, place = columns.unique(return_inverse=True)
+        share = problem.weights[block.rows, None].to(problem.fast)
+        p = self.probabilities[block.rows]
+        x = _columns_of(block, used, problem.design.n_features)
+        total = x.new_zeros(len(entries), len(entries))
+        ends = torch.bincount(classes, minlength=problem.n_classes).cumsum(0).tolist()
+        groups = [slice(*pair) for pair in itertools.pairwise([0, *ends])]  # entries rise
+        for rows in _row_slices(len(p), max(64, PRODUCT_BYTES // (8 * len(entries)))):
+            features = x[rows].index_select(1, place)
+            y = p[rows].index_select(1, classes).mul_(features)
+            weighted = y * share[rows]
+            total.addmm_(y.T, weighted, alpha=-1)
+            for mine in groups:
+                total[mine, mine].addmm_(features[:, mine].T, weighted[:, mine])
+        return total
 
     def _pairs(self, block: Block) -> Tensor:
         """G_kl [d, e] for k < l and d <= e over a block (K (K-1)/2, D~ (D~+1)/2)."""

@@ -72,6 +72,35 @@ class Problem(Protocol):
         """A stand-in for the inverse Hessian near `at`."""
 
 
+class PartialCurvature(Curvature, Protocol):
+    """A Hessian that can be written out for some parameters alone."""
+
+    def diagonal(self) -> Tensor:
+        """The diagonal of H, in the shape of the point."""
+
+    def part_is_cheap(self, count: int) -> bool:
+        """Whether to write H out between `count` parameters, or better take products."""
+
+    def part(self, entries: Tensor) -> Tensor:
+        """H (n, n) between `entries` (n,) of the flattened point, which rise."""
+
+
+class KinkedProblem(Problem, Protocol):
+    """F = f + sum_j thresholds_j |x_j|, with f as smooth as a `Problem`.
+
+    The value of an evaluation is F; its gradient, its lines and its curvature are those of f.
+    """
+
+    def thresholds(self) -> Tensor:
+        """What a unit of each parameter costs, >= 0, in the shape of the point."""
+
+    def centred(self, point: Tensor) -> Tensor:
+        """`point` with each column shifted, to where it costs least, if f is blind to that."""
+
+    def curvature(self, at: Evaluation) -> PartialCurvature:
+        """The Hessian of f at `at`."""
+
+
 Solver = Iterator[Evaluation]
 
 

@@ -33,17 +33,18 @@ from polylogit.optim.objective import (
     contrast_basis,
     logits_of,
 )
-from polylogit.optim.penalty import Ridge
+from polylogit.optim.penalty import ElasticNet, Penalty, Ridge
 from polylogit.optim.problem import (
     Certificate,
     Evaluation,
-    Problem,
+    KinkedProblem,
     Progress,
     Solution,
     Solver,
     Statistics,
     Status,
 )
+from polylogit.optim.proximal import proximal_newton
 from polylogit.optim.separation import is_separable, separates
 from polylogit.optim.threads import chosen_threads, threads
 from polylogit.optim.trail import Trail
@@ -108,6 +109,7 @@ def solve(
     *,
     n_classes: int,
     alpha: float,
+    l1_ratio: float = 0.0,
     intercept: bool = True,
     factors: Tensor | None = None,
     offsets: Tensor | None = None,
@@ -117,7 +119,9 @@ def solve(
     trail: Trail | None = None,
     keep: Keep | None = None,
 ) -> Solution:
-    """Minimise sum_i s_i [lse(z_i) - t_i.z_i] / sum_i s_i + alpha/2 sum_d f_d |W_d|^2.
+    """Minimise sum_i s_i [lse(z_i) - t_i.z_i] / sum_i s_i + R(W), with the penalty
+
+        R(W) = alpha sum_d f_d [l1_ratio |W_d|_1 + (1 - l1_ratio)/2 |W_d|^2]
 
     Over W (K, D) and bias (K,), with z_i = W x_i + bias + o_i for `offsets` o (N, K), by default
     none, and `factors` f (D,) >= 0, by default ones. `weights` s (N,) need not sum to one.
@@ -133,7 +137,7 @@ def solve(
         design,
         targets,
         weights / weights.sum(),
-        Ridge(alpha * (1.0 if factors is None else factors) / design.scale.square()),
+        _penalty(design, alpha, l1_ratio, factors),
         n_classes,
         intercept,
         offsets=offsets,
@@ -141,7 +145,12 @@ def solve(
     )
     _refuse_empty_classes(objective)
     penalised = objective.penalised
-    stages = _stages(settings.solver, design, n_classes, penalised)
+    if isinstance(objective.ridge, ElasticNet):
+        # no basis without the common shift of the classes, which costs something here; and no
+        # float32: its Hessian has directions that rounding curves downwards
+        stages, objective = _kinked_stages(settings.solver), replace(objective, fast=torch.float64)
+    else:
+        stages = _stages(settings.solver, design, n_classes, penalised)
     if stages[0] is _NEWTON:
         # float32 where float64 would take long; never where nothing else curves F
         cheap = not penalised or _hessian_work(design, n_classes) <= DOUBLE_WORK
@@ -152,6 +161,16 @@ def solve(
     work = float(design.n_rows) * n_classes * design.n_features
     with threads(chosen_threads(work, settings.n_threads)):
         return _Run(objective, stages, settings, progress, trail, keep).from_point(start)
+
+
+def _penalty(design: Design, alpha: float, l1_ratio: float, factors: Tensor | None) -> Penalty:
+    """The penalty on W = V / s as one on V, column by column."""
+    if not 0 <= l1_ratio <= 1:
+        raise OptionError(f"l1_ratio must be from 0 to 1, not {l1_ratio!r}")
+    each = alpha * (1.0 if factors is None else factors)
+    if alpha * l1_ratio == 0:
+        return Ridge(each / design.scale.square())
+    return ElasticNet(l1_ratio * each / design.scale, (1 - l1_ratio) * each / design.scale.square())
 
 
 def _refuse_empty_classes(objective: SoftmaxObjective) -> None:
@@ -168,13 +187,14 @@ class _Stage:
     """A solver, and the precision of the products it runs on."""
 
     name: str
-    solver: Callable[[Problem, Evaluation], Solver]
+    solver: Callable[[KinkedProblem, Evaluation], Solver]
     dtype: torch.dtype = torch.float64
 
 
 _NEWTON = _Stage("newton", newton)
 _NEWTON_CG = _Stage("newton-cg", newton_cg)
 _LBFGS = _Stage("lbfgs", lbfgs)
+_PROXIMAL = _Stage("proximal", proximal_newton)
 _FAST_LBFGS = _Stage("lbfgs", lbfgs, torch.float32)
 
 
@@ -192,6 +212,15 @@ def _stages(wish: str, design: Design, n_classes: int, penalised: bool) -> tuple
     large = float(design.n_rows) * n_classes * design.n_features > FAST_WORK
     first = (_FAST_LBFGS, _LBFGS) if large else (_LBFGS,)
     return (first[0], *last) if last else first
+
+
+def _kinked_stages(wish: str) -> tuple[_Stage, ...]:
+    """The solvers for a penalty with kinks."""
+    if wish != "auto":
+        raise OptionError(
+            f"solver {wish!r} cannot follow the kinks of l1_ratio > 0; leave it at 'auto'"
+        )
+    return (_PROXIMAL,)
 
 
 def _quickest(design: Design, n_classes: int, penalised: bool) -> str:
@@ -385,13 +414,13 @@ class _Run:
             codes,
             objective.n_classes,
             objective.intercept,
-            objective.ridge.strength == 0,
+            ~objective.ridge.costly,
         ):
             raise _separated("in some rows", partly=self._partly())
 
     def _partly(self) -> bool:
         """Whether some columns are penalised: then a point that separates proves nothing."""
-        return bool((self.objective.ridge.strength > 0).any())
+        return bool(self.objective.ridge.costly.any())
 
     def _own_logits(self) -> Tensor:
         """What the features say, without the offsets."""
@@ -433,8 +462,10 @@ class _Run:
 
     def _parameters(self, at: Evaluation) -> tuple[Tensor, Tensor]:
         """(W, bias) on the user's scale, without what softmax cannot see and the penalty does."""
-        weight, bias = self.objective.design.to_user(*self.objective.split(at.point))
-        return weight - weight.mean(0), bias - bias.mean()
+        objective = self.objective
+        weight, bias = objective.split(at.point)
+        weight, bias = objective.design.to_user(objective.ridge.centred(weight), bias)
+        return weight, bias - bias.mean()
 
     def _examined(self) -> tuple[Evaluation, Certificate]:
         """The point to hand out, with the best proof there is for it."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from polylogit.optim.lbfgs import MEMORY, Pairs, repenalised
 from polylogit.optim.line_search import lowest
 from polylogit.optim.objective import LogitLine, SoftmaxObjective, logits_of
-from polylogit.optim.penalty import Ridge
+from polylogit.optim.penalty import Penalty
 from polylogit.optim.preconditioner import Kept
 from polylogit.optim.problem import Evaluation
 
@@ -30,11 +30,11 @@ class Trail:
 
     curvature: Kept = field(default_factory=Kept)
     pairs: Pairs = field(default_factory=lambda: deque(maxlen=MEMORY))
-    ridge: Ridge | None = None  # of the last solve
+    ridge: Penalty | None = None  # of the last solve
     at: Evaluation | None = None  # where it ended, in float64
     way: tuple[Tensor, Tensor] | None = None  # the last change of point and logits
 
-    def remember(self, ridge: Ridge, at: Evaluation) -> None:
+    def remember(self, ridge: Penalty, at: Evaluation) -> None:
         """Take down where a solve under `ridge` ended."""
         if self.at is not None and at.point is not self.at.point:
             self.way = at.point - self.at.point, logits_of(at) - logits_of(self.at)
