@@ -211,7 +211,7 @@ def test_every_option_of_a_path_reaches_the_request(monkeypatch, run):
         "--penalty-factor a=0.5"
     )
     shared = commands.FitRequest(
-        "d", "t", cli.Path("m"), "auto", holdout=0.0, refit=False, weights="w",
+        "d", "t", cli.Path("m"), "auto", l1_ratio=0.0, holdout=0.0, refit=False, weights="w",
         class_weight="balanced", label_smoothing=0.1, intercept=False, categorical=("a",),
         ignore=("c",), delimiter=";", tol=1e-3, max_iter=7, solver="newton", n_threads=2,
         seed=9, penalty_factors={"a": 0.5},
