@@ -24,6 +24,7 @@ from polylogit.design import Design
 from polylogit.errors import OptionError, SolveError, TargetError, nearest
 from polylogit.optim.certificate import certify, certify_locally, estimate
 from polylogit.optim.lbfgs import lbfgs
+from polylogit.optim.logits import parts
 from polylogit.optim.newton import newton
 from polylogit.optim.newton_cg import newton_cg
 from polylogit.optim.objective import (
@@ -326,7 +327,7 @@ class _Run:
                 f"the objective became {at.value} on finite data; the columns are too extreme for "
                 "float64 in combination: express the largest in another unit"
             )
-        if codes is not None and separates(logits_of(at), codes):
+        if codes is not None and all(separates(z, codes[r]) for r, z in parts(logits_of(at))):
             raise _separated("perfectly")
 
     def _refuse_separated(self) -> None:
@@ -374,7 +375,7 @@ class _Run:
         if self.proven is not None and self.proven[0].value <= self.at.value:
             return self.proven
         at = self.at
-        if not isinstance(at.state, Tensor) or at.state.dtype != torch.float64:
+        if at.state is None or logits_of(at).dtype != torch.float64:
             at = self.objective.evaluate(at.point)
         return certify(self.objective, at)
 
