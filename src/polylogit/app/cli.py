@@ -58,6 +58,15 @@ Delimiter = Annotated[
 ]
 
 
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="What the rows may take, such as 500MB or 2GiB; beyond, they are streamed from disk.",
+    ),
+]
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
@@ -121,6 +130,7 @@ def fit(
         int | None, typer.Option(metavar="COUNT", help="By default chosen by size.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="NUMBER", help="Which rows are held out.")] = 0,
+    memory: Memory = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -152,6 +162,7 @@ def fit(
             solver=solver,
             n_threads=threads,
             seed=seed,
+            memory=memory,
         )
         summary = commands.fit(request, watch)
     if as_json:
@@ -173,6 +184,7 @@ def predict(
     ] = None,
     ignore: Ignore = None,
     delimiter: Delimiter = None,
+    memory: Memory = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -187,12 +199,18 @@ def predict(
         from polylogit.app import commands
 
         prediction = commands.predict(
-            model, data, watch, output=output, ignore=tuple(ignore or ()), delimiter=delimiter
+            model,
+            data,
+            watch,
+            output=output,
+            ignore=tuple(ignore or ()),
+            delimiter=delimiter,
+            memory=memory,
         )
     if as_json:
         _print_json(prediction.to_json() if output is None else prediction.summary)
     elif output is None:
-        sys.stdout.write(prediction.text(","))
+        sys.stdout.writelines(prediction.pieces(","))
         terminal.notes(prediction.summary)
     else:
         terminal.predict_text(prediction.summary)
@@ -209,6 +227,7 @@ def evaluate(
     weights: Weights = None,
     ignore: Ignore = None,
     delimiter: Delimiter = None,
+    memory: Memory = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -226,6 +245,7 @@ def evaluate(
             weights=weights,
             ignore=tuple(ignore or ()),
             delimiter=delimiter,
+            memory=memory,
         )
     if as_json:
         _print_json(summary)

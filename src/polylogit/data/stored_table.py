@@ -28,7 +28,7 @@ class Chunks:
 
     kind: str = "numeric"
     categories: tuple[str, ...] = ()
-    starts: list[int] = field(default_factory=lambda: [0])  # row at which each piece begins; last: N
+    starts: list[int] = field(default_factory=lambda: [0])  # the first row of each piece, then N
     offsets: list[int] = field(default_factory=list)
 
     @property
@@ -129,7 +129,7 @@ class StoredTable(Table):
         return self.store.column(name, low, int(rows[-1]) + 1).take(rows - low)
 
 
-# --------------------------------------------------------------------- what a schema asks of a table
+# ------------------------------------------------------------------ what a schema asks of a table
 
 
 def infer(table: StoredTable, classes: Sequence[Label], target: str | None) -> Schema:
@@ -175,7 +175,7 @@ class WordStore:
     def codes(self, texts: Sequence[str], codes: np.ndarray) -> np.ndarray:
         """The piece's own codes, -1 where missing, as codes into `places`."""
         at = [self.places.setdefault(text, len(self.places)) for text in texts]
-        answer = np.array([*at, -1], dtype=np.int32)[codes]
+        answer = np.asarray(np.array([*at, -1], dtype=np.int32)[codes])
         used, counts = np.unique(answer[answer >= 0], return_counts=True)
         self.counts.update(dict(zip(used.tolist(), counts.tolist(), strict=True)))
         return answer

@@ -70,7 +70,8 @@ def shifted(logits: Logits, shift: Tensor) -> Logits:
 def parts(logits: Logits, least: int = 1) -> Iterator[tuple[slice, Tensor]]:
     """All rows once, at least `least` at a time: which rows, and their logits."""
     if isinstance(logits, Tensor):
-        yield from ((rows, logits[rows]) for rows in chunks(logits.shape[0], logits.shape[1], least))
+        n_rows, n_classes = logits.shape
+        yield from ((rows, logits[rows]) for rows in chunks(n_rows, n_classes, least))
         return
     logits.tally.passes += 1
     for block in logits.design.blocks(logits.dtype):
