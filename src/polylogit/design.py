@@ -38,6 +38,7 @@ SMALLEST_BLOCK = 256  # rows
 SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
 
 _Item = TypeVar("_Item")
+_ALL = slice(None)
 
 
 class Block(ABC):
@@ -62,12 +63,12 @@ class Block(ABC):
         """Diagonals of Z_b' diag(w_k) Z_b (K, D) for w (B, K): where D x D is too much."""
 
     @abstractmethod
-    def dense(self) -> Tensor:
-        """Z_b itself (B, D)."""
+    def dense(self, part: slice = _ALL) -> Tensor:
+        """Z_b itself (B, D), or a part of its rows."""
 
-    def products(self, bordered: bool) -> Tensor:
+    def products(self, bordered: bool, part: slice = _ALL) -> Tensor:
         """z_id z_ie for d <= e (B, n (n + 1)/2); `bordered` appends a column of ones first."""
-        return _products(self.dense(), bordered)
+        return _products(self.dense(part), bordered)
 
 
 class Design(ABC):
@@ -169,12 +170,12 @@ class DenseBlock(Block):
     def gram_diagonal(self, weights: Tensor) -> Tensor:
         return weights.T @ self.features.square()
 
-    def dense(self) -> Tensor:
-        return self.features
+    def dense(self, part: slice = _ALL) -> Tensor:
+        return self.features[part]
 
-    def products(self, bordered: bool) -> Tensor:
+    def products(self, bordered: bool, part: slice = _ALL) -> Tensor:
         kept = self.whole.products(self.features.dtype, bordered)
-        return super().products(bordered) if kept is None else kept[self.rows]
+        return super().products(bordered, part) if kept is None else kept[self.rows][part]
 
 
 class DenseDesign(Design):
@@ -353,8 +354,8 @@ class SparseBlock(Block):
         cross = _product(self.columns, weights).T * shift
         return squares - 2 * cross + weights.sum(0)[:, None] * shift.square()
 
-    def dense(self) -> Tensor:
-        return torch.from_numpy(self.features.toarray()) - self.shift.to(self._dtype)
+    def dense(self, part: slice = _ALL) -> Tensor:
+        return torch.from_numpy(self.features[part].toarray()) - self.shift.to(self._dtype)
 
     def _shift(self, like: Tensor) -> Tensor:
         return self.shift.to(like.dtype)

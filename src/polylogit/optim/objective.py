@@ -558,15 +558,15 @@ class SoftmaxCurvature:
     def _pairs(self, block: Block) -> Tensor:
         """G_kl [d, e] for k < l and d <= e over a block (K (K-1)/2, D~ (D~+1)/2)."""
         problem = self.objective
-        k = problem.n_classes
+        k, columns = problem.n_classes, problem.design.n_features + problem.intercept
         share = problem.weights[block.rows, None].to(problem.fast)
         p = self._probabilities(block)
-        products = block.products(problem.intercept)
-        total = products.new_zeros(k * (k - 1) // 2, products.shape[1])
+        total = p.new_zeros(k * (k - 1) // 2, columns * (columns + 1) // 2)
         width = max(total.shape) * problem.fast.itemsize
         for rows in row_slices(len(p), max(64, PRODUCT_BYTES // width)):
             q = p[rows]
-            total.addmm_(column_pairs(q * share[rows], q, 1).T, products[rows])
+            products = block.products(problem.intercept, rows)
+            total.addmm_(column_pairs(q * share[rows], q, 1).T, products)
         return total
 
 
