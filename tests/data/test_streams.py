@@ -197,7 +197,10 @@ def test_too_many_words_are_refused_before_they_fill_memory(written, monkeypatch
     assert re.match(r"a\.csv: text column 'a' has \d+ different values in \d+ rows", message)
     numbers = "a,b\n" + "".join(f"{i},{'xy'[i % 2]}\n" for i in range(9000)) + "1_000,x\n"
     message = refusal(DataError, read, written("a.csv", numbers), target="b", memory=1)
-    assert "a column meant as numbers" in message
+    assert message == (
+        "a.csv: column 'a' holds '1_000' in line 9002, which is no number, in a column meant as "
+        "numbers; leave out the underscores, or name the column as categorical"
+    )
 
 
 @pytest.mark.parametrize("module", [delimited_stream, arrow_stream])
@@ -233,7 +236,7 @@ def test_a_full_disk(kind, written, monkeypatch):
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(SolveError, match=rf"^penguins\.{kind}: .* No space left on device; free"):
         read(path, target="species", memory=1)
-    assert len(os.listdir("/proc/self/fd")) == fds
+    assert len(os.listdir("/proc/self/fd")) <= fds
 
 
 # ------------------------------------------------------------------------------- what Arrow can be

@@ -123,6 +123,19 @@ def numbers_in(cells: pa.ChunkedArray) -> np.ndarray | None:
     return None if np.isnan(numeric).any() else np.append(numeric, np.nan)[words.codes]
 
 
+def refuse_misfit(name: str, cells: pa.ChunkedArray, where: Placed) -> None:
+    """Refuse the first cell that is no number, in a column that is known to mean numbers."""
+    words = words_of(cells)
+    wrong = np.isnan(_numeric_words(words.texts))
+    row = int(np.argmax(np.append(wrong, False)[words.codes]))
+    text = words.texts[int(words.codes[row])].as_py()
+    raise DataError(
+        f"{where.source}: column {shown(name)} holds {shown(text)} in {where.place(row)}, which "
+        f"is no number, in a column meant as numbers; {_advice(text)}, or name the column as "
+        "categorical"
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Words:
     """The different texts of a column, spaces cut off, missing marks left out.

@@ -299,7 +299,8 @@ def diagnose(data: bytes, header: Header, path: Path) -> None:
                     )
                 start = header.n_lines + reader.line_num + 1
         except csv.Error as error:
-            raise DataError(_quote_message(data, start, str(error), path)) from error
+            before = 0 if header.n_bytes else header.n_lines  # what precedes a piece of the file
+            raise DataError(_quote_message(data, start, before, str(error), path)) from error
 
 
 def _fields(count: int) -> str:
@@ -312,14 +313,16 @@ def _ragged_advice(found: int, expected: int) -> str:
     return "; put a text that contains the delimiter into double quotes"
 
 
-def _quote_message(data: bytes, start: int, reason: str, path: Path) -> str:
+def _quote_message(data: bytes, start: int, before: int, reason: str, path: Path) -> str:
     if "unexpected end" not in reason:
         return (
             f"{called(path)}: line {start} cannot be split into fields ({reason}); a double quote "
             "within a quoted text is written twice"
         )
     ends = (end.end() for end in re.finditer(rb"\r\n|\n|\r", data))
-    rest = data[next(islice(ends, start - 2, None)) :].replace(b'""', b"  ")
+    skipped = start - 1 - before  # lines of `data` before the row
+    begin = next(islice(ends, skipped - 1, None)) if skipped else 0
+    rest = data[begin:].replace(b'""', b"  ")
     line = start + line_ends(rest, 0, rest.rfind(b'"'))
     return (
         f"{called(path)}: the double quote opened in line {line} is never closed; close it, or "

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from polylogit.data.cells import Words, column_of_words, numbers_in, words_of
+from polylogit.data.cells import Words, column_of_words, numbers_in, refuse_misfit, words_of
 from polylogit.data.dataset import Rows
 from polylogit.data.delimited import (
     Header,
@@ -115,11 +115,22 @@ def _settle(
             own = words_of(cells.column(name))
             store.append(name, words.codes(own.texts.to_pylist(), own.codes), "categorical")
             if words.crowded:
-                column_of_words(name, _words(words, store), rows, categorical=name in text)
+                so_far = column_of_words(name, _words(words, store), rows, categorical=name in text)
+                if so_far.kind == "numeric":
+                    _refuse_late_misfit(path, header, name)
                 raise words.refusal(rows.source, store.columns[name].starts[-1])
     for name, words in found.items():
         whole = _words(words, store)
         store.put(column_of_words(name, whole, rows, categorical=name in text))
+
+
+def _refuse_late_misfit(path: Path, header: Header, name: str) -> None:
+    """Find the cell that keeps so many numbers from being a column of numbers."""
+    for piece in _pieces(path, header):
+        cells = cells_of(piece.data, piece.header, [name], path)
+        if numbers_in(cells.column(name)) is None:
+            where = rows_of(piece.data, piece.header, cells.num_rows, path)
+            refuse_misfit(name, cells.column(name), where)
 
 
 def _words(words: WordStore, store: ColumnStore) -> Words:
