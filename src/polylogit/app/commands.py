@@ -299,11 +299,18 @@ class Prediction:
         header = ["prediction", *(f"p_{label}" for label in self.classes)]
         labels = [_cell(harmless(label), delimiter) for label in self.classes]
         yield delimiter.join(_cell(name, delimiter) for name in header) + "\n"
-        for part in _row_slices(len(self.codes), len(self.classes)):
+        for part in _row_slices(len(self.codes), self._width):
             rows = zip(self.codes[part].tolist(), self.probabilities[part].tolist(), strict=True)
             # repr of a float is the shortest text that reads back as the same number
             lines = [delimiter.join([labels[code], *map(repr, row)]) for code, row in rows]
             yield "\n".join([*lines, ""])
+
+    @property
+    def _width(self) -> int:
+        """Numbers in memory for a row of the text."""
+        stored = isinstance(self.probabilities, StoredProbabilities)
+        features = cast("Any", self.probabilities).model.n_features if stored else 0
+        return max(len(self.classes), features)
 
     def to_json(self) -> dict[str, Any]:
         """The summary with every row: `prediction` (N) and `probabilities` (N, K)."""
