@@ -49,8 +49,13 @@ format: .venv/dev
 	.venv-peers/bin/python -m pip install --quiet -r benchmarks/peers.txt
 	@touch $@
 
-bench: .venv/dev .venv-peers/ready
+.venv/bench: .venv/dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
+	@touch $@
+
+bench: .venv/bench .venv-peers/ready
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.chart
 
 clean:
 	rm -rf .venv .venv-peers .tmp demo build src/*.egg-info

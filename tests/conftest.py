@@ -1,4 +1,4 @@
-"""One thread for the tests: on a busy machine two wait for each other, and take ten times as long."""
+"""One thread for the tests: on a busy machine two wait for each other, ten times as long."""
 
 import torch
 

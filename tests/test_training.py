@@ -133,14 +133,16 @@ def test_class_weights_of_distributions_are_taken_in_expectation():
     assert_same(fit(soft, class_weight={1: 2.0, 2: 0.5}), fit(weighed_by_hand))
 
 
+@pytest.mark.parametrize("solver", ["newton", "newton-cg"])
 @pytest.mark.parametrize("kind", ["labels", "distributions"])
-def test_smoothing_is_a_mixture_with_the_uniform_distribution(kind):
+def test_smoothing_is_a_mixture_with_the_uniform_distribution(kind, solver):
     T = np.eye(3)[IRIS.targets]
     if kind == "distributions":
         T = np.random.default_rng(4).dirichlet(np.ones(3), size=150)
     sharp = IRIS if kind == "labels" else from_arrays(X, T)
-    smoothed = fit(sharp, label_smoothing=0.3, tol=1e-10)
-    assert_same(smoothed, fit(from_arrays(X, 0.7 * T + 0.1), tol=1e-10))
+    options = {"tol": 1e-10, "solver": solver}
+    smoothed = fit(sharp, label_smoothing=0.3, **options)
+    assert_same(smoothed, fit(from_arrays(X, 0.7 * T + 0.1), **options))
 
 
 # -------------------------------------------------------------------------------- other options

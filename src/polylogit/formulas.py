@@ -19,12 +19,20 @@ Against the exact result, in float32 and float64, no entry errs by more than tor
 
 from __future__ import annotations
 
-from typing import Literal, NoReturn, get_args
-
 import torch
 from torch import Tensor
 
-from polylogit.errors import InputError, OptionError, TargetError, nearest
+from polylogit.arguments import (
+    Reduction,
+    check_distribution,
+    check_float,
+    check_options,
+    check_pair,
+    check_weight,
+    checked_labels,
+    checked_targets,
+    class_axis,
+)
 
 __all__ = [
     "argmax",
@@ -41,8 +49,6 @@ __all__ = [
     "softmax",
 ]
 
-Reduction = Literal["mean", "sum", "none"]
-
 
 def softmax(logits: Tensor, dim: int = -1) -> Tensor:
     """p_k = exp(z_k - m) / sum_j exp(z_j - m), m = max z.
@@ -50,7 +56,7 @@ def softmax(logits: Tensor, dim: int = -1) -> Tensor:
     >>> softmax(torch.tensor([1.0, 2.0, 3.0]))
     tensor([0.0900, 0.2447, 0.6652])
     """
-    _check_float(logits, "logits")
+    check_float(logits, "logits")
     exponentials = (logits - logits.amax(dim, keepdim=True)).exp()
     return exponentials / exponentials.sum(dim, keepdim=True)
 
@@ -71,7 +77,7 @@ def logsumexp(logits: Tensor, dim: int = -1) -> Tensor:
     >>> logsumexp(torch.tensor([1000.0, 1000.0]))
     tensor(1000.6932)
     """
-    _check_float(logits, "logits")
+    check_float(logits, "logits")
     largest = logits.amax(dim, keepdim=True)
     largest = torch.where(largest.isinf(), 0.0, largest)
     return largest.squeeze(dim) + (logits - largest).exp().sum(dim).log()
@@ -92,7 +98,7 @@ def log_softmax(logits: Tensor, dim: int = -1) -> Tensor:
     >>> log_softmax(torch.tensor([0.0, 200.0]))
     tensor([-200.,    0.])
     """
-    _check_float(logits, "logits")
+    check_float(logits, "logits")
     shifted = logits - logits.amax(dim, keepdim=True)
     return shifted - shifted.exp().sum(dim, keepdim=True).log()
 
@@ -123,7 +129,7 @@ def one_hot(targets: Tensor, n_classes: int, dtype: torch.dtype = torch.float32)
     tensor([[1., 0., 0.],
             [0., 0., 1.]])
     """
-    labels = _checked_labels(targets, n_classes)
+    labels = checked_labels(targets, n_classes)
     axis = min(1, labels.ndim)
     classes = torch.arange(n_classes, device=labels.device)
     classes = classes.reshape(-1, *[1] * (labels.ndim - axis))
@@ -136,7 +142,7 @@ def entropy(p: Tensor, dim: int = -1) -> Tensor:
     >>> entropy(torch.full((6,), 1 / 6))
     tensor(1.7918)
     """
-    _check_distribution(p, dim, "P")
+    check_distribution(p, dim, "P")
     return -_p_log_q(p, p).sum(dim)
 
 
@@ -155,7 +161,7 @@ def distribution_cross_entropy(p: Tensor, q: Tensor, dim: int = -1) -> Tensor:
     >>> distribution_cross_entropy(torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.3, 0.5]))
     tensor(1.3045)
     """
-    _check_pair(p, q, dim)
+    check_pair(p, q, dim)
     return -_p_log_q(p, q).sum(dim)
 
 
@@ -174,7 +180,7 @@ def kl_divergence(p: Tensor, q: Tensor, dim: int = -1) -> Tensor:
     >>> kl_divergence(torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.3, 0.5]))
     tensor(0.2749)
     """
-    _check_pair(p, q, dim)
+    check_pair(p, q, dim)
     return (_p_log_q(p, p) - _p_log_q(p, q)).sum(dim)
 
 
@@ -193,7 +199,7 @@ def naive_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     >>> naive_cross_entropy(torch.tensor([[0.0, 200.0]]), torch.tensor([1]))
     tensor(nan)
     """
-    truth, axis = _truth(logits, targets), _class_axis(logits)
+    truth, axis = _truth(logits, targets), class_axis(logits)
     return (truth * -softmax(logits, axis).log()).sum(axis).mean()
 
 
@@ -212,7 +218,7 @@ def one_hot_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     >>> one_hot_cross_entropy(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([2]))
     tensor(0.4076)
     """
-    truth, axis = _truth(logits, targets), _class_axis(logits)
+    truth, axis = _truth(logits, targets), class_axis(logits)
     return (truth * -log_softmax(logits, axis)).sum(axis).mean()
 
 
@@ -222,7 +228,7 @@ def one_hot_cross_entropy_gradient(logits: Tensor, targets: Tensor) -> Tensor:
     >>> one_hot_cross_entropy_gradient(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([2]))
     tensor([[ 0.0900,  0.2447, -0.3348]])
     """
-    truth, axis = _truth(logits, targets), _class_axis(logits)
+    truth, axis = _truth(logits, targets), class_axis(logits)
     return (softmax(logits, axis) - truth) / targets.numel()
 
 
@@ -239,12 +245,12 @@ def nll_loss(
     >>> nll_loss(torch.tensor([[-2.0, -0.1], [-1.0, -0.5]]), torch.tensor([1, 0]))
     tensor(0.5500)
     """
-    _check_options(reduction)
-    labels = _checked_targets(log_probabilities, targets, ignore_index)
+    check_options(reduction)
+    labels = checked_targets(log_probabilities, targets, ignore_index)
     picked = _picked(log_probabilities, labels, ignore_index)
     weights = _class_weights(log_probabilities, weight)
     losses = torch.where(picked, -weights * log_probabilities, 0.0)
-    losses = losses.sum(_class_axis(log_probabilities))
+    losses = losses.sum(class_axis(log_probabilities))
     return _reduced(losses, (picked * weights).sum(), reduction)
 
 
@@ -262,8 +268,8 @@ def nll_loss_gradient(
     tensor([[ 0.0000, -0.5000],
             [-0.5000,  0.0000]])
     """
-    _check_options(reduction)
-    labels = _checked_targets(log_probabilities, targets, ignore_index)
+    check_options(reduction)
+    labels = checked_targets(log_probabilities, targets, ignore_index)
     picked = _picked(log_probabilities, labels, ignore_index)
     weights = _class_weights(log_probabilities, weight)
     divisor = (picked * weights).sum() if reduction == "mean" else 1.0
@@ -287,9 +293,9 @@ def cross_entropy(
     >>> cross_entropy(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([2]))
     tensor(0.4076)
     """
-    _check_options(reduction, label_smoothing)
+    check_options(reduction, label_smoothing)
     shares, counted, divisor = _shares(logits, targets, weight, ignore_index, label_smoothing)
-    axis = _class_axis(logits)
+    axis = class_axis(logits)
     losses = torch.where(counted, -shares * log_softmax(logits, axis), 0.0).sum(axis)
     return _reduced(losses, divisor, reduction)
 
@@ -311,9 +317,9 @@ def cross_entropy_gradient(
     >>> cross_entropy_gradient(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([2]))
     tensor([[ 0.0900,  0.2447, -0.3348]])
     """
-    _check_options(reduction, label_smoothing)
+    check_options(reduction, label_smoothing)
     shares, counted, divisor = _shares(logits, targets, weight, ignore_index, label_smoothing)
-    axis = _class_axis(logits)
+    axis = class_axis(logits)
     gradient = softmax(logits, axis) * shares.sum(axis, keepdim=True) - shares
     gradient = gradient / divisor if reduction == "mean" else gradient
     return torch.where(counted.any(axis, keepdim=True), gradient, 0.0)
@@ -331,8 +337,8 @@ def _shares(
 
     Where a share counts, 0 times an infinite log is nan, as in torch; elsewhere nothing is there.
     """
-    axis, weights = _class_axis(logits), _class_weights(logits, weight)
-    targets = _checked_targets(logits, targets, ignore_index, probabilities=True)
+    axis, weights = class_axis(logits), _class_weights(logits, weight)
+    targets = checked_targets(logits, targets, ignore_index, probabilities=True)
     n_classes = logits.shape[axis]
     divisor: Tensor | float
     if targets.shape == logits.shape:
@@ -349,21 +355,21 @@ def _shares(
 
 def _picked(scores: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
     """Where k = y_i (N, K, ...), and nowhere in rows to ignore."""
-    axis, kept = _class_axis(scores), labels != ignore_index
+    axis, kept = class_axis(scores), labels != ignore_index
     picked = one_hot(torch.where(kept, labels, 0), scores.shape[axis], torch.bool)
     return picked & kept.unsqueeze(axis)
 
 
 def _truth(logits: Tensor, targets: Tensor) -> Tensor:
     """[k = y_i] (N, K, ...) as 0 and 1 in the type of the logits."""
-    labels = _checked_targets(logits, targets)
-    return one_hot(labels, logits.shape[_class_axis(logits)], logits.dtype)
+    labels = checked_targets(logits, targets)
+    return one_hot(labels, logits.shape[class_axis(logits)], logits.dtype)
 
 
 def _class_weights(scores: Tensor, weight: Tensor | None) -> Tensor:
     """w (K,) in the shape in which it meets Z; ones where there is none."""
-    _check_weight(scores, weight)
-    axis = _class_axis(scores)
+    check_weight(scores, weight)
+    axis = class_axis(scores)
     if weight is None:
         weight = torch.ones(scores.shape[axis], dtype=scores.dtype, device=scores.device)
     return weight.reshape(-1, *[1] * (scores.ndim - axis - 1))
@@ -373,136 +379,3 @@ def _reduced(losses: Tensor, divisor: Tensor | float, reduction: Reduction) -> T
     if reduction == "none":
         return losses
     return losses.sum() / divisor if reduction == "mean" else losses.sum()
-
-
-# What may be handed in: the same checks as in `functional`, word for word.
-
-
-def _check_float(values: Tensor, name: str) -> None:
-    if not values.is_floating_point():
-        raise InputError(f"{name} must be a float tensor, not {values.dtype}; write {name}.float()")
-
-
-def _check_distribution(p: Tensor, dim: int, name: str) -> None:
-    """Refuse what is negative or does not sum to one within the rounding of its dtype."""
-    _check_float(p, name)
-    sums, slack = p.detach().sum(dim).flatten(), 16 * p.size(dim) * torch.finfo(p.dtype).eps
-    if bool((p < 0).any()):
-        raise InputError(
-            f"{name} holds {float(p.detach().min()):.6g}, but probabilities are at least 0; for "
-            "logits, take softmax first"
-        )
-    if not bool(((sums - 1).abs() <= slack).all()):
-        raise InputError(
-            f"{name} sums to {float(sums[(sums - 1).abs().argmax()]):.6g} along dimension {dim} "
-            "instead of 1; divide by the sum, or for logits take softmax first"
-        )
-
-
-def _check_pair(p: Tensor, q: Tensor, dim: int) -> None:
-    _check_distribution(p, dim, "P")
-    _check_distribution(q, dim, "Q")
-    if p.size(dim) != q.size(dim):
-        raise InputError(
-            f"P has {p.size(dim)} outcomes and Q {q.size(dim)} along dimension {dim}; give both "
-            "a probability for each outcome, 0 where it cannot happen"
-        )
-
-
-def _class_axis(scores: Tensor) -> int:
-    """Where the classes are: dimension 1, or the only one of a single row."""
-    _check_float(scores, "scores")
-    axis = 0 if scores.ndim == 1 else 1
-    if scores.ndim == 0 or scores.shape[axis] == 0:
-        raise InputError(
-            f"scores of shape {tuple(scores.shape)} hold no class; give (N, K, ...), or (K,) for a "
-            "single row, with K at least 1"
-        )
-    return axis
-
-
-def _checked_targets(
-    scores: Tensor, targets: Tensor, ignore_index: int | None = None, *, probabilities: bool = False
-) -> Tensor:
-    """Class numbers as int64, or `probabilities` where allowed, if they fit `scores`."""
-    axis = _class_axis(scores)
-    if probabilities and targets.shape == scores.shape:
-        return _checked_probabilities(scores, targets, ignore_index)
-    expected = scores.shape[:axis] + scores.shape[axis + 1 :]
-    if targets.shape != expected:
-        raise TargetError(
-            f"for scores of shape {tuple(scores.shape)} the targets must be class numbers of shape "
-            f"{tuple(expected)}, not {tuple(targets.shape)}; {_shape_advice(scores, targets, axis)}"
-        )
-    return _checked_labels(targets, scores.shape[axis], ignore_index)
-
-
-def _shape_advice(scores: Tensor, targets: Tensor, axis: int) -> str:
-    if targets.shape == scores.shape:
-        return f"only cross_entropy takes probabilities: here write targets.argmax({axis})"
-    if targets.shape == scores.shape[:-1]:
-        return "classes stand in dimension 1: write scores.movedim(-1, 1)"
-    expected = scores.shape[:axis] + scores.shape[axis + 1 :]
-    if targets.numel() == expected.numel():
-        return f"write targets.reshape({tuple(expected)})"
-    return f"cross_entropy also takes probabilities of shape {tuple(scores.shape)}"
-
-
-def _checked_probabilities(scores: Tensor, targets: Tensor, ignore_index: int | None) -> Tensor:
-    if not targets.is_floating_point():
-        raise TargetError(
-            f"targets of shape {tuple(targets.shape)} are rows of probabilities, but of type "
-            f"{targets.dtype}; write targets.to({scores.dtype}), or "
-            f"targets.argmax({_class_axis(scores)}) for class numbers"
-        )
-    if ignore_index is not None and ignore_index >= 0:
-        raise OptionError(
-            f"ignore_index {ignore_index} is a class number, but the targets are probabilities; "
-            "leave the rows out that shall not count"
-        )
-    return targets
-
-
-def _checked_labels(targets: Tensor, n_classes: int, ignore_index: int | None = None) -> Tensor:
-    """Class numbers as int64: in uint8, 156 would equal -100 and 300 classes would be 44."""
-    if n_classes < 1:
-        raise OptionError(f"n_classes must be a whole number >= 1, not {n_classes!r}")
-    if targets.dtype not in (torch.int64, torch.uint8):
-        raise TargetError(
-            f"class numbers must be of type torch.int64, not {targets.dtype}; write targets.long()"
-        )
-    labels = targets.long()
-    outside = (labels < 0) | (labels >= n_classes)
-    if ignore_index is not None:
-        outside &= labels != ignore_index
-    if bool(outside.any()):
-        _refuse_label(labels, outside, n_classes)
-    return labels
-
-
-def _refuse_label(labels: Tensor, outside: Tensor, n_classes: int) -> NoReturn:
-    position = tuple(outside.nonzero()[0].tolist())
-    value, place = int(labels[position]), f" at position {position}" if position else ""
-    advice = "labels 1..K need targets - 1" if value == n_classes else "number classes from 0"
-    raise TargetError(
-        f"target {value}{place} is outside 0..{n_classes - 1} for {n_classes} classes; {advice}"
-    )
-
-
-def _check_weight(scores: Tensor, weight: Tensor | None) -> None:
-    n_classes = scores.shape[_class_axis(scores)]
-    if weight is not None and (weight.shape != (n_classes,) or weight.dtype != scores.dtype):
-        raise TargetError(
-            f"weight must be {scores.dtype} of shape ({n_classes},), a number for each class, not "
-            f"{weight.dtype} of shape {tuple(weight.shape)}; write torch.tensor([w_0, ..., "
-            f"w_{n_classes - 1}], dtype={scores.dtype})"
-        )
-
-
-def _check_options(reduction: str, label_smoothing: float = 0.0) -> None:
-    if reduction not in get_args(Reduction):
-        names = get_args(Reduction)
-        advice = nearest(str(reduction), names)
-        raise OptionError(f"reduction {reduction!r} is not one of {', '.join(names)}{advice}")
-    if not 0 <= label_smoothing < 1:
-        raise OptionError(f"label_smoothing must be at least 0 and below 1, not {label_smoothing}")

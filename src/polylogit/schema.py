@@ -554,7 +554,15 @@ def _classes(value: object) -> tuple[Label, ...]:
     if len({type(label) for label in classes}) > 1:
         raise SchemaError(f"schema: the classes must be of one type, got {listed(classes)}")
     _refuse_repeats(classes, "schema classes")
+    halves = [label for label in classes if isinstance(label, str) and not _is_writable(label)]
+    if halves:
+        raise SchemaError(f"schema: the class {shown(halves[0])} holds half a character")
     return tuple(cast("list[Label]", classes))
+
+
+def _is_writable(text: str) -> bool:
+    """Whether text has no lone surrogate, which UTF-8 cannot hold."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _target(value: object) -> str | None:

@@ -114,7 +114,8 @@ def test_ignored_columns_are_not_read(table: Callable[..., Table], refusal: Refu
     assert table(content, ignore=["id"]).names == ("a", "c")
     assert "'b' in line 3" in refusal(DataError, table, content)
     assert cells(table(content, categorical=["id"]))["id"] == ["1", "b", "3"]
-    assert cells(table(content, text_in_model=["id", "absent"]))["id"] == ["1", "b", "3"]
+    read = cells(table(content, numbers_in_model=["a", "absent"]))
+    assert (read["a"], read["id"]) == ([1.0, 2.0, 3.0], ["1", "b", "3"])
     for option in ("ignore", "categorical"):
         assert refusal(DataError, table, content, **{option: ["idd"]}) == (
             "a.csv has no column 'idd'; did you mean 'id'? (columns: 'a', 'id', 'c')"

@@ -291,13 +291,13 @@ def test_files_of_another_kind_are_refused(
     [
         (
             "x,y\n1,\n2,\n",
-            "a.csv: 2 labels are missing in column 'y', the first in line 2; a row without a label "
-            "cannot be learned from: leave it out",
+            "a.csv: 2 labels are missing in column 'y', the first in line 2; fill them in, "
+            "or leave these rows out",
         ),
         (
             "x,y\n1,a\n\n2,\n",
-            "a.csv: 1 label is missing in column 'y', the first in line 4; a row without a label "
-            "cannot be learned from: leave it out",
+            "a.csv: 1 label is missing in column 'y', the first in line 4; fill them in, "
+            "or leave these rows out",
         ),
         (
             "x,y\n1,a\n2,a\n",
@@ -383,3 +383,11 @@ def _outcome(path: Path) -> str:
     except InputError as error:
         return "refused" if str(error).isprintable() else f"unreadable message {error!r}"
     return "read"
+
+
+def test_columns_that_a_model_does_not_know_are_not_looked_at(written) -> None:
+    model = read(written("train.csv", "x,y\n1,a\n2,b\n3,a\n"), target="y").schema
+    later = written("later.csv", 'junk,x,day,w\n"1,5",1,2024-01-01,2\n7,2,2024-01-02,1\n')
+    data = read(later, schema=model, weights="w")
+    assert data.features.tolist() == [[1.0], [2.0]]
+    assert (data.weights.tolist(), data.ignored) == ([2.0, 1.0], ("junk", "day"))

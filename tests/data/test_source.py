@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from polylogit.data import source
+from polylogit.data.examples import EXAMPLES
 from polylogit.data.source import bytes_of, called, head_of, kind_of, opened, refuse_foreign
 from polylogit.errors import DataError
 
@@ -108,6 +109,11 @@ def test_handles_of_refused_files_are_closed(written: Written, refusal: Refusal)
 def test_names_with_control_characters_stay_one_line() -> None:
     assert called(Path("a\nb")) == r"'a\nb'"
     assert called(Path(os.fsdecode(b"\xff.csv"))) == r"'\udcff.csv'"
+
+
+def test_a_built_in_table_is_called_by_its_name() -> None:
+    assert [called(example.path) for example in EXAMPLES.values()] == ["penguins", "lesson"]
+    assert called(Path("penguins.csv")) == "penguins.csv"
 
 
 def parquet() -> bytes:

@@ -89,9 +89,7 @@ def test_codes_name_the_labels_and_classes_are_sorted(y: list[Any]) -> None:
     assert list(targets.classes) == sorted(set(y))
 
 
-MISSING = (
-    "missing in y, the first in row 1; a row without a label cannot be learned from: leave it out"
-)
+MISSING = "missing in y, the first in row 1; fill them in, or leave these rows out"
 
 
 @pytest.mark.parametrize(
@@ -290,8 +288,8 @@ def test_labels_of_a_column(column: Column, labels: list[Any]) -> None:
 
 def test_bad_labels_of_a_column_are_placed_by_line(refusal: Refusal) -> None:
     assert refusal(TargetError, from_column, numeric(1, NAN, NAN), LINES) == (
-        "t.csv: 2 labels are missing in column 'y', the first in line 3; a row without a label "
-        "cannot be learned from: leave it out"
+        "t.csv: 2 labels are missing in column 'y', the first in line 3; fill them in, "
+        "or leave these rows out"
     )
     assert refusal(TargetError, from_column, numeric(1, 2, 2.5), LINES) == (
         "t.csv: the labels are continuous: 2.5 in line 4 (1 such); a class is text or a whole "

@@ -80,15 +80,6 @@ def test_every_function_has_its_formula_and_an_example():
                 assert ">>>" in value.__doc__, name
 
 
-def test_both_modules_check_alike_word_for_word():
-    blocks = [
-        inspect.getsource(module).split("# What may be handed in: ")[1].split("\n", 1)[1]
-        for module in (functional, formulas)
-    ]
-    assert blocks[0] == blocks[1]
-    assert "raise " in blocks[0]
-
-
 # --- functions of rows ----------------------------------------------------------------------------
 
 

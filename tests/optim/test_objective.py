@@ -90,6 +90,19 @@ def test_the_best_bias_balances_every_class(rows, many, monkeypatch):
     torch.testing.assert_close(best.point[:, :-1], at.point[:, :-1], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("intercept", [True, False])
+def test_balanced_is_the_evaluation_at_the_best_bias(intercept):
+    p = problem(intercept=intercept, contrasts=True)
+    point = random_point(p)
+    best = p.objective.with_best_bias(p.objective.evaluate(point))
+    p.objective.tally.passes = 0
+    balanced = p.objective.balanced(point)
+    assert p.objective.tally.passes == 2  # one product for the logits, one for the gradient
+    assert balanced.value == pytest.approx(best.value, rel=1e-14)
+    torch.testing.assert_close(balanced.point, best.point, rtol=0, atol=1e-14)
+    torch.testing.assert_close(balanced.gradient, best.gradient, rtol=1e-11, atol=1e-14)
+
+
 def test_the_start_is_the_best_model_that_sees_no_feature():
     p = problem()
     at = p.objective.evaluate(p.objective.start())

@@ -15,7 +15,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -44,12 +44,13 @@ def read_delimited(
     delimiter: str | None = None,
     categorical: Iterable[str] = (),
     ignore: Iterable[str] = (),
-    text_in_model: Iterable[str] = (),
+    numbers_in_model: Collection[str] | None = None,
 ) -> Table:
     """Read a text file with a header line; every column is numeric, boolean, categorical or a date.
 
     `categorical` names columns to take as text whatever they look like; `ignore` names columns to
-    leave out unread; `text_in_model` is like `categorical` for columns that need not be there.
+    leave out unread. `numbers_in_model`, where a model is known, names the columns that it takes as
+    anything but text: all others are text, whatever their cells look like.
     A DataError names the line (from 1, the header is line 1) and the column.
     """
     data = _checked_text(path)
@@ -60,13 +61,21 @@ def read_delimited(
     names = [name for name in header.names if name not in ignore]
     cells = cells_of(data, header, names, path)
     rows = rows_of(data, header, cells.num_rows, path)
-    text = {*categorical, *text_in_model}
+    text = text_columns(names, categorical, numbers_in_model)
     columns = tuple(
         column_of(name, cells.column(name), rows, categorical=name in text) for name in names
     )
     lines = None if isinstance(rows.lines, range) else rows.lines
     first = None if rows.lines is None else header.n_lines + 1
     return Table(columns, rows.source, cells.num_rows, first, lines)
+
+
+def text_columns(
+    names: Sequence[str], categorical: Iterable[str], numbers_in_model: Collection[str] | None
+) -> set[str]:
+    """The columns to take as text whatever their cells look like; see `read_delimited`."""
+    known = names if numbers_in_model is None else numbers_in_model
+    return {*categorical, *(name for name in names if name not in known)}
 
 
 # --- bytes ----------------------------------------------------------------------------------------

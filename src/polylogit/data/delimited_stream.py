@@ -8,7 +8,7 @@ as words, because only all of their texts say what they mean.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +28,7 @@ from polylogit.data.delimited import (
     refuse_other_encoding,
     refuse_unknown,
     rows_of,
+    text_columns,
 )
 from polylogit.data.source import Unchanged, called, opened, refuse_foreign
 from polylogit.data.stored_table import ColumnStore, StoredTable, WordStore
@@ -51,7 +52,7 @@ def stream_delimited(
     delimiter: str | None = None,
     categorical: Iterable[str] = (),
     ignore: Iterable[str] = (),
-    text_in_model: Iterable[str] = (),
+    numbers_in_model: Collection[str] | None = None,
 ) -> StoredTable:
     """`read_delimited` in bounded memory: a few pieces, one column at a time, and the lines."""
     unchanged, source = Unchanged(path), called(path)
@@ -59,7 +60,7 @@ def stream_delimited(
     for name in (*(categorical := tuple(categorical)), *(ignore := tuple(ignore))):
         refuse_unknown(name, header, path)
     names = [name for name in header.names if name not in ignore]
-    text = {*categorical, *text_in_model}
+    text = text_columns(names, categorical, numbers_in_model)
     store = ColumnStore(source)
     rows, words = _numbers(path, header, names, text, store)
     unchanged.check()

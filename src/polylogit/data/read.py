@@ -70,7 +70,7 @@ class _Options:
     categorical: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     zero_based: ZeroBased = "auto"
-    text_in_model: tuple[str, ...] = ()
+    numbers_in_model: tuple[str, ...] | None = None
 
     def only(self, *taken: str) -> dict[str, Any]:
         """Return the options named in `taken`; an OptionError names any other that was given."""
@@ -83,7 +83,7 @@ class _Options:
 
 _READERS: Mapping[str, Callable[[Path, _Options], Table | Matrix]] = {
     "delimited": lambda path, options: read_delimited(
-        path, **options.only("delimiter", "categorical", "ignore", "text_in_model")
+        path, **options.only("delimiter", "categorical", "ignore", "numbers_in_model")
     ),
     "parquet": lambda path, options: read_parquet(path, **options.only("ignore")),
     "arrow": lambda path, options: read_ipc(path, **options.only("ignore")),
@@ -95,7 +95,7 @@ _READERS: Mapping[str, Callable[[Path, _Options], Table | Matrix]] = {
 
 _STREAMED: Mapping[str, Callable[[Path, _Options], Table | Matrix]] = {
     "delimited": lambda path, options: stream_delimited(
-        path, **options.only("delimiter", "categorical", "ignore", "text_in_model")
+        path, **options.only("delimiter", "categorical", "ignore", "numbers_in_model")
     ),
     "parquet": lambda path, options: stream_parquet(path, **options.only("ignore")),
     "arrow": lambda path, options: stream_ipc(path, **options.only("ignore")),
@@ -139,6 +139,7 @@ def read(
         zero_based=zero_based,
         schema=schema,
         target=target,
+        weights=weights,
         memory=memory,
     )
     data = prepare(table, target=target, weights=weights, schema=schema)
@@ -154,14 +155,15 @@ def read_table(
     zero_based: ZeroBased = "auto",
     schema: Schema | None = None,
     target: str | None = None,
+    weights: str | None = None,
     memory: int | str | None = None,
 ) -> Table | Matrix:
     """Read a file, a built-in table or a DataFrame without encoding it.
 
     `delimiter` and `categorical` (columns to take as text) apply to CSV and the like, `zero_based`
-    to svmlight, `ignore` (columns to leave out) to every table. `schema` and `target`, if known,
-    say which columns are text; `memory` is that of `read`. A DataError says where a file goes
-    wrong; a file that is missing is looked up among the built-in tables first.
+    to svmlight, `ignore` (columns to leave out) to every table. `schema`, `target` and `weights`,
+    if known, say which columns are text; `memory` is that of `read`. A DataError says where a file
+    goes wrong; a file that is missing is looked up among the built-in tables first.
     """
     allowed = None if memory is None else size_of(memory)
     options = _Options(
@@ -177,7 +179,7 @@ def read_table(
     path = resolved(source)
     kind = _kind(path)
     if kind == "delimited" and schema is not None:
-        options = replace(options, text_in_model=_text_columns(schema, target))
+        options = replace(options, numbers_in_model=_numbers(schema, target, weights))
     if allowed is None or _need(path, kind) <= allowed:
         return _READERS[kind](path, options)
     if kind not in _STREAMED:
@@ -211,10 +213,12 @@ def _kind(path: Path) -> str:
     return _MAGIC[magic]
 
 
-def _text_columns(schema: Schema, target: str | None) -> tuple[str, ...]:
-    words = [feature.name for feature in schema.features if feature.kind == "categorical"]
-    label = [target] if target and schema.classes and isinstance(schema.classes[0], str) else []
-    return (*words, *label)
+def _numbers(schema: Schema, target: str | None, weights: str | None) -> tuple[str, ...]:
+    """Columns that a model takes as anything but text; what it does not know it takes as it is."""
+    numbers = [feature.name for feature in schema.features if feature.kind != "categorical"]
+    words = schema.classes and isinstance(schema.classes[0], str)
+    label = [target] if target and not words else []
+    return (*numbers, *label, *([weights] if weights else []))
 
 
 def _names(names: Iterable[str], option: str) -> tuple[str, ...]:

@@ -251,8 +251,8 @@ def _refuse_missing(missing: np.ndarray, where: Placed, what: str) -> None:
         count, first = int(np.count_nonzero(missing)), where.place(int(np.argmax(missing)))
         labels = "1 label is" if count == 1 else f"{count} labels are"
         raise TargetError(
-            f"{where.source}: {labels} missing in {what}, the first in {first}; a row without a "
-            "label cannot be learned from: leave it out"
+            f"{where.source}: {labels} missing in {what}, the first in {first}; fill "
+            "them in, or leave these rows out"
         )
 
 

@@ -83,7 +83,7 @@ def score_parts(
     precision, recall, f1, macro = _per_class(weighed)
     return Scores(
         len(codes),
-        accuracy=float(means[0]),
+        accuracy=float(means[0] / share.sum()),
         log_loss=float(means[1]),
         brier=float(means[2]),
         macro_f1=macro,
@@ -101,7 +101,7 @@ def _means(
     """What these rows give to accuracy, log loss and Brier score (3,)."""
     log_truth = log_probabilities[np.arange(len(truth)), truth]
     squares = np.square(np.exp(log_probabilities)).sum(1) - 2 * np.exp(log_truth) + 1
-    gains = share @ (predicted == truth), share @ -log_truth, share @ np.maximum(squares, 0.0)
+    gains = share[predicted == truth].sum(), share @ -log_truth, share @ np.maximum(squares, 0.0)
     return np.array(gains)
 
 

@@ -42,8 +42,8 @@ def estimate(objective: SoftmaxObjective, at: Evaluation) -> float:
     """Roughly the gap at `at`, for nothing: says when a proof is worth its price."""
     weight, bias = objective.split_gradient(at.gradient)
     gap = objective.ridge.conjugate(weight)
-    mass = objective.targets.mass(objective.weights)
-    return gap + 0.5 * float((objective.expand(bias[:, None]).squeeze(1).square() / mass).sum())
+    shift = objective.expand(bias[:, None]).squeeze(1)
+    return gap + 0.5 * float((shift.square() / objective.mass).sum())
 
 
 def certify(objective: SoftmaxObjective, at: Evaluation) -> tuple[Evaluation, Certificate]:

@@ -2,9 +2,9 @@
 
 The two-loop recursion builds -H g from the last steps s_j and the changes y_j of the gradient
 (Nocedal & Wright, Numerical Optimization (2006), algorithm 7.4). Where the textbook starts from a
-multiple of the identity it starts from M^-1, the problem's preconditioner, scaled by s'y / y'M^-1 y
-of the last step: then columns of any size are taken care of, and few steps are needed. The step
-goes close to the lowest point along the direction, which costs no product with the data.
+multiple of the identity it starts from M^-1, the problem's preconditioner, which has the Hessian's
+own scale: then columns of any size are taken care of, and few steps are needed. The step goes
+close to the lowest point along the direction, which costs no product with the data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from polylogit.optim.line_search import lowest
 from polylogit.optim.problem import Evaluation, Preconditioner, Problem, Solver
 
 MEMORY = 10  # steps
-RENEW = frozenset({5, 20, 50})  # steps after which the curvature has changed enough
+RENEW = frozenset({5})  # steps after which the curvature has changed enough
 FLAT = 0.5  # of the first slope: how flat the end of a step must be
 
 
@@ -61,9 +61,6 @@ def _two_loops(gradient: Tensor, pairs: deque[_Pair], precondition: Precondition
         shares.append(_dot(pair.step, rest) / pair.product)
         rest.add_(pair.change, alpha=-shares[-1])
     result = precondition(rest)
-    if pairs:
-        last = pairs[-1]
-        result.mul_(last.product / _dot(last.change, precondition(last.change)))
     for pair, share in zip(pairs, reversed(shares), strict=True):
         result.add_(pair.step, alpha=share - _dot(pair.change, result) / pair.product)
     return result

@@ -51,7 +51,7 @@ class RecomputedLogits:
 
     def shifted(self, shift: Tensor) -> RecomputedLogits:
         """Z + u for a shift u (K,) of the bias."""
-        return replace(self, bias=self.bias + shift)
+        return replace(self, bias=self.bias + shift.to(self.dtype))
 
 
 Logits = Tensor | RecomputedLogits
@@ -64,7 +64,7 @@ def logits_in(logits: Logits, block: Block) -> Tensor:
 
 def shifted(logits: Logits, shift: Tensor) -> Logits:
     """Z + u for u (K,)."""
-    return logits + shift if isinstance(logits, Tensor) else logits.shifted(shift)
+    return logits + shift.to(logits.dtype) if isinstance(logits, Tensor) else logits.shifted(shift)
 
 
 def parts(logits: Logits, least: int = 1) -> Iterator[tuple[slice, Tensor]]:

@@ -26,8 +26,10 @@ def newton(problem: Problem, at: Evaluation) -> Solver:
         slope = float((at.gradient * direction).sum())
         if not slope < 0:
             return
-        line = problem.line(at, direction)
-        full = line.evaluate(1.0)
-        flat_enough = abs(float((full.gradient * direction).sum())) <= FLAT * -slope
-        at = full if flat_enough else line.evaluate(lowest(line, slope))
+        full = problem.evaluate(at.point + direction)
+        if abs(float((full.gradient * direction).sum())) <= FLAT * -slope:
+            at = full
+        else:
+            line = problem.line(at, direction)
+            at = line.evaluate(lowest(line, slope))
         yield at

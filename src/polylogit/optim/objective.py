@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import cast
 
 import torch
@@ -48,6 +49,7 @@ from polylogit.optim.problem import Evaluation, Line, Preconditioner
 LOGITS_BYTES = 2**28  # of one matrix of logits; a line search keeps four, or none
 MANY_CLASSES = 2048  # from here on a K x K matrix is made in float32, and not in every step
 PRODUCT_BYTES = 4 * 2**20  # of features times probabilities at a time, to stay in cache
+BALANCED = 4e-16  # sums of residuals that are but rounding
 WIDEST_GRAM = 4096  # features; beyond, the preconditioner is diagonal
 
 Reduce = Callable[[Tensor], Tensor]
@@ -158,12 +160,7 @@ class SoftmaxObjective:
         """
         if isinstance(logits_of(at), RecomputedLogits):
             return RecomputedLine(self, at, direction)
-        weight, bias = (part.to(self.dtype) for part in self.split(direction))
-        change = torch.empty(self.design.n_rows, self.n_classes, dtype=self.dtype)
-        self.tally.passes += 1
-        for block in self.design.blocks(self.dtype):
-            torch.add(block.matmul(weight), bias, out=change[block.rows])
-        return LogitLine(self, at, direction, change)
+        return LogitLine(self, at, direction, self._products(direction))
 
     def curvature(self, at: Evaluation) -> SoftmaxCurvature:
         """The Hessian at `at`, its probabilities kept in `fast` if they are kept at all."""
@@ -201,15 +198,42 @@ class SoftmaxObjective:
 
         Newton's method on K unknowns over kept logits; one pass, for the gradient, at the end.
         """
-        if not self.intercept or float(self.split_gradient(at.gradient)[1].abs().max()) <= 1e-16:
+        if not self.intercept or float(self.split_gradient(at.gradient)[1].abs().max()) <= BALANCED:
             return at
-        shift = best_bias_shift(logits_of(at), self.targets.mass(self.weights), self.weights)
-        step = torch.zeros_like(at.point)
+        return self._balanced(at.point, logits_of(at))
+
+    def balanced(self, point: Tensor) -> Evaluation:
+        """F and its gradient at these V and their best bias, at the price of `evaluate`."""
+        if not self.keeps_logits:
+            recomputed = self._recomputed(point)
+            return self._balanced(point, recomputed) if self.intercept else self.evaluate(point)
+        logits = self._logits(point)
+        if not self.intercept:
+            return self.evaluate_known(point, logits, torch.softmax(logits, 1))
+        return self._balanced(point, logits)
+
+    def _balanced(self, point: Tensor, logits: Logits) -> Evaluation:
+        shift = best_bias_shift(logits, self.mass, self.weights)
+        step = torch.zeros_like(point)
         step[:, -1] = self.contract(shift[:, None]).squeeze(1)
-        logits = shifted(logits_of(at), shift)
-        if isinstance(logits, RecomputedLogits):
-            return self.evaluate(at.point + step)
-        return self.evaluate_known(at.point + step, logits, torch.softmax(logits, 1))
+        moved = shifted(logits, shift)
+        if isinstance(moved, RecomputedLogits):
+            return self.evaluate(point + step)
+        return self.evaluate_known(point + step, moved, torch.softmax(moved, 1))
+
+    def _logits(self, point: Tensor) -> Tensor:
+        """Z = X V' + b + O (N, K)."""
+        logits = self._products(point)
+        return logits if self.offsets is None else logits.add_(self.offsets)
+
+    def _products(self, point: Tensor) -> Tensor:
+        """X V' + b (N, K) in one pass."""
+        weight, bias = (part.to(self.dtype) for part in self.split(point))
+        products = torch.empty(self.design.n_rows, self.n_classes, dtype=self.dtype)
+        self.tally.passes += 1
+        for block in self.design.blocks(self.dtype):
+            torch.add(block.matmul(weight), bias, out=products[block.rows])
+        return products
 
     # ----------------------------------------------------------------------------- coordinates
 
@@ -218,7 +242,7 @@ class SoftmaxObjective:
         columns = self.design.n_features + self.intercept
         point = torch.zeros(self.n_classes, columns, dtype=torch.float64)
         if self.intercept:
-            logs = self.targets.mass(self.weights).log()
+            logs = self.mass.log()
             point[:, -1] = logs - logs.mean()
         return self.contract(point)
 
@@ -241,6 +265,16 @@ class SoftmaxObjective:
     def expand(self, coordinates: Tensor) -> Tensor:
         """The (K, .) tensor of coordinates (m, .); undoes `contract`."""
         return coordinates if self.basis is None else self.basis @ coordinates
+
+    @cached_property
+    def mass(self) -> Tensor:
+        """sum_i s_i t_i (K,): the weight of each class."""
+        return self.targets.mass(self.weights)
+
+    @cached_property
+    def penalised(self) -> bool:
+        """Whether every column has a penalty, so that there is one optimum and a dual bound."""
+        return bool((self.ridge.strength > 0).all())
 
     def split_gradient(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """The part of the weights (m, D) and of the bias (m,), zero without one."""
@@ -366,7 +400,7 @@ def best_bias_shift(logits: Logits, mass: Tensor, weights: Tensor, steps: int = 
         sums, square = _bias_sums(logits, shift, weights, _wanted(many, solve is None or slow))
         residual = sums - mass
         size = float(residual.abs().max())
-        if size <= 1e-16 or (size < 1e-12 and size >= 0.5 * last):
+        if size <= BALANCED or (size < 1e-12 and size >= 0.5 * last):
             break  # what is left is rounding
         slow, last = size > 0.2 * last, size
         if square is not None:
@@ -536,19 +570,21 @@ class SoftmaxCurvature:
     def matrix(self) -> Tensor:
         """H (m D~, m D~) by one product: pairs of classes times pairs of columns.
 
-        The block of classes k and l is minus G_kl = sum_i s_i p_ik p_il x~_i x~_i'. G_kl is
-        symmetric, and since the rows of diag(p) - pp' sum to zero, H_kk = sum_l G_kl: so only
-        k < l and the upper triangle of x~x~' have to be multiplied.
+        Since diag(p) - pp' = sum_{k<l} p_k p_l (e_k - e_l)(e_k - e_l)', the Hessian is the sum of
+        (e_k - e_l)(e_k - e_l)' x G_kl with G_kl = sum_i s_i p_ik p_il x~_i x~_i': only k < l and
+        the upper triangle of x~x~' have to be multiplied.
         """
         problem = self.objective
         k, columns = problem.n_classes, problem.design.n_features + problem.intercept
         pairs = problem._sum(self._pairs, problem.fast)
-        blocks = _class_blocks(pairs, k, columns)
+        spread, square = _pair_maps(k, columns)
         if problem.basis is not None:
-            basis = problem.basis
-            blocks = torch.einsum("ka,kdle,lb->adbe", basis, blocks, basis)
-        hessian = blocks.reshape(len(blocks) * columns, -1)
-        hessian.diagonal().add_(problem.ridge_columns().repeat(len(blocks)))
+            spread = spread @ problem.basis
+        m = spread.shape[1]
+        mixed = (spread[:, :, None] * spread[:, None, :]).reshape(-1, m * m).T @ pairs
+        blocks = mixed[:, square].reshape(m, m, columns, columns)
+        hessian = blocks.permute(0, 2, 1, 3).reshape(m * columns, m * columns)
+        hessian.diagonal().add_(problem.ridge_columns().repeat(m))
         return hessian
 
     def _probabilities(self, block: Block) -> Tensor:
@@ -570,15 +606,12 @@ class SoftmaxCurvature:
         return total
 
 
-def _class_blocks(pairs: Tensor, n_classes: int, columns: int) -> Tensor:
-    """The Hessian (K, D~, K, D~) of the loss from G_kl [d, e], k < l, d <= e, in float64."""
-    upper = torch.triu_indices(columns, columns)
-    where = torch.empty(columns, columns, dtype=torch.long)
-    where[upper[0], upper[1]] = where[upper[1], upper[0]] = torch.arange(upper.shape[1])
+@lru_cache(maxsize=8)
+def _pair_maps(n_classes: int, columns: int) -> tuple[Tensor, Tensor]:
+    """Rows e_k - e_l for k < l, and where [d, e] stands among the pairs d <= e (D~, D~)."""
     first, second = torch.triu_indices(n_classes, n_classes, 1)
-    blocks = torch.zeros(n_classes, n_classes, columns, columns, dtype=torch.float64)
-    blocks[first, second] = -pairs[:, where]
-    blocks[second, first] = blocks[first, second]
-    classes = torch.arange(n_classes)
-    blocks[classes, classes] = -blocks.sum(1)
-    return blocks.permute(0, 2, 1, 3).contiguous()
+    identity = torch.eye(n_classes, dtype=torch.float64)
+    upper = torch.triu_indices(columns, columns)
+    square = torch.empty(columns, columns, dtype=torch.long)
+    square[upper[0], upper[1]] = square[upper[1], upper[0]] = torch.arange(upper.shape[1])
+    return identity[first] - identity[second], square

@@ -55,14 +55,13 @@ def cholesky(matrix: Tensor) -> Tensor:
     The matrix is scaled to a unit diagonal first, so columns of any size keep their digits.
     """
     diagonal = matrix.diagonal().clamp_min(torch.finfo(matrix.dtype).tiny).sqrt()
-    unit = matrix / torch.outer(diagonal, diagonal)
-    lift = 0.0
+    unit = (matrix / diagonal).div_(diagonal[:, None])
+    lift = JITTER
     for _ in range(12):
-        factor, failed = torch.linalg.cholesky_ex(
-            unit + lift * torch.eye(len(unit), dtype=unit.dtype)
-        )
+        factor, failed = torch.linalg.cholesky_ex(unit)
         if not failed:
-            lower: Tensor = diagonal[:, None] * factor
+            lower: Tensor = factor.mul_(diagonal[:, None])
             return lower
-        lift = max(JITTER, 10 * lift)
+        unit.diagonal().add_(lift)
+        lift *= 10
     return torch.diag(diagonal)  # hopeless: steer by the diagonal alone

@@ -131,7 +131,7 @@ def solve(
         offsets=offsets,
     )
     _refuse_empty_classes(objective)
-    penalised = bool((objective.ridge.strength > 0).all())
+    penalised = objective.penalised
     stages = _stages(settings.solver, design, n_classes, penalised)
     if stages[0] is _NEWTON:
         # float32 where float64 would take long; never where nothing else curves F
@@ -144,9 +144,8 @@ def solve(
 
 
 def _refuse_empty_classes(objective: SoftmaxObjective) -> None:
-    mass = objective.targets.mass(objective.weights)
-    if float(mass.min()) <= 0:
-        empty = int(mass.argmin())
+    if float(objective.mass.min()) <= 0:
+        empty = int(objective.mass.argmin())
         raise TargetError(
             f"class {empty} has no weight in any row, so its probability has no optimum but 0; "
             "leave the class out, or give its rows a positive weight"
@@ -250,10 +249,17 @@ class _Run:
         """Come close in float32, which proves nothing; None when float64 should look at it."""
         fast = replace(self.objective, dtype=torch.float32)
         gaps: list[float] = []
+        enough = aim = SAFETY * self.settings.tol
         for _ in self._points(fast):
             gaps.append(estimate(fast, self.at))
             self._note(gaps[-1])
-            if gaps[-1] <= SAFETY * self.settings.tol or _is_slow(gaps, self.settings.tol):
+            if gaps[-1] <= aim:
+                best = fast.with_best_bias(self.at)
+                if estimate(fast, best) <= enough:
+                    self.at = best
+                    return None
+                aim = 0.5 * gaps[-1]  # the bias hid a part of the gap
+            if _is_slow(gaps, self.settings.tol):
                 return None
             if self._iteration() >= self.settings.max_iter:
                 return Status.ITERATION_LIMIT
@@ -281,7 +287,9 @@ class _Run:
 
     def _points(self, objective: SoftmaxObjective) -> Iterator[None]:
         """Put the solver's points into `self.at`, the best so far, one by one."""
-        self.at = objective.evaluate(self.at.point)
+        # a stage takes over with the best bias, as the certificate wants it
+        first = objective.balanced if self.history else objective.evaluate
+        self.at = first(self.at.point)
         yield
         for at in self.stage.solver(objective, self.at):
             self.at = at
@@ -311,10 +319,7 @@ class _Run:
         """No step leads further."""
         if self.proven is not None:
             return Status.CERTIFIED
-        return Status.UNCERTIFIED if self._unpenalised() else Status.STALLED
-
-    def _unpenalised(self) -> bool:
-        return not bool((self.objective.ridge.strength > 0).all())
+        return Status.UNCERTIFIED if not self.objective.penalised else Status.STALLED
 
     def _iteration(self) -> int:
         return self.history[-1].iteration if self.history else 0
@@ -341,7 +346,7 @@ class _Run:
     def _separable_codes(self) -> Tensor | None:
         """The labels (N,) where nothing but they keeps the weights finite."""
         targets = self.objective.targets
-        if isinstance(targets, Labels) and not targets.smoothing and self._unpenalised():
+        if isinstance(targets, Labels) and not targets.smoothing and not self.objective.penalised:
             return targets.codes
         return None
 
@@ -376,7 +381,7 @@ class _Run:
             return self.proven
         at = self.at
         if at.state is None or logits_of(at).dtype != torch.float64:
-            at = self.objective.evaluate(at.point)
+            at = self.objective.balanced(at.point)
         return certify(self.objective, at)
 
 
