@@ -1,7 +1,7 @@
 """How much memory a reader may take, as people write it: 500MB, 2GiB.
 
->>> size_of("2GiB"), size_of("500 MB"), size_of(1024)
-(2147483648, 500000000, 1024)
+>>> size_of("2GiB"), size_of("500 MB"), size_of(2097152)
+(2147483648, 500000000, 2097152)
 """
 
 from __future__ import annotations
