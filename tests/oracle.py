@@ -12,9 +12,21 @@ from torch import Tensor
 from polylogit.design import design_of
 from polylogit.optim.objective import Distributions, Labels, SoftmaxObjective, contrast_basis
 from polylogit.optim.penalty import Ridge
+from polylogit.stored import Spill, StoredRows
 
 ALL = slice(None)
 KINDS = ("labels", "smoothed", "distributions")
+
+
+def stored(X: np.ndarray) -> StoredRows:
+    """The rows in a file without a name."""
+    spill = Spill("test")
+    spill.append(X)
+    return spill.rows(X.shape[1], X.dtype)
+
+
+HOLDERS = {"dense": np.asarray, "sparse": scipy.sparse.csr_array, "stored": stored}
+ROWS = tuple(HOLDERS)
 
 
 @dataclass(frozen=True)
@@ -38,12 +50,12 @@ def problem(
     alpha=0.05,
     intercept=True,
     contrasts=False,
-    sparse=False,
+    rows="dense",
     dtype=np.float64,
 ):
     rng = np.random.default_rng(seed)
     X = (rng.normal(size=(n, d)) * 10.0 ** np.arange(d) + 3).astype(dtype)
-    if sparse:
+    if rows == "sparse":
         X = np.where(rng.uniform(size=(n, d)) < 0.4, X, 0).astype(dtype)
     codes = np.r_[np.arange(k), rng.integers(k, size=n - k)]
     s = rng.uniform(0.2, 2.0, size=n)
@@ -54,7 +66,7 @@ def problem(
     if kind == "distributions":
         T = rng.dirichlet(np.ones(k), size=n)
         targets = Distributions(torch.from_numpy(T))
-    design = design_of(scipy.sparse.csr_array(X) if sparse else X, centred=intercept)
+    design = design_of(HOLDERS[rows](X), centred=intercept)
     objective = SoftmaxObjective(
         design,
         targets,

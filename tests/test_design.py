@@ -1,14 +1,19 @@
 """Every block of every design is the standardised matrix, to the last digits."""
 
+import threading
+
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from oracle import stored
 
 from polylogit import design as module
-from polylogit.design import DenseDesign, SparseDesign, design_of
+from polylogit.design import DenseDesign, SparseDesign, StreamedDesign, design_of
 from polylogit.errors import DataError
+from polylogit.stored import StoredRows
 
+DTYPES = (torch.float32, torch.float64)
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 6)) * [1, 1e-12, 1e12, 1, 5, 1] + [0, 0, 0, 7.0, -3, 2]
 X[:, 3] = 4.25  # constant
@@ -35,8 +40,18 @@ def variants():
     yield "read-only", frozen
     yield "reversed", X[::-1][::-1]
     yield "big-endian", X.astype(">f8")
+    yield "stored", stored(X)
+    yield "stored float32", stored(X.astype(np.float32))
+    yield "stored big-endian", stored(X.astype(">f8"))
+    yield "picked from stored", stored(np.repeat(X, 3, 0)).take(np.arange(1, 150, 3))
     yield "csr", scipy.sparse.csr_array(X)
     yield "csr float32", scipy.sparse.csr_array(X.astype(np.float32))
+
+
+def in_memory(features):
+    if isinstance(features, StoredRows):
+        return features[:]
+    return features.toarray() if scipy.sparse.issparse(features) else features
 
 
 @pytest.fixture(params=list(variants()), ids=lambda pair: pair[0])
@@ -46,12 +61,14 @@ def features(request):
 
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("rows", [7, 256])
-def test_blocks_are_the_standardised_rows(features, centred, rows, monkeypatch):
+@pytest.mark.parametrize("copies", [0, 2**28])
+def test_blocks_are_the_standardised_rows(features, centred, rows, copies, monkeypatch):
+    monkeypatch.setattr(module, "COPY_BYTES", copies)
     monkeypatch.setattr(module, "SMALLEST_BLOCK", rows)
     monkeypatch.setattr(module, "BLOCK_BYTES", 1)
     monkeypatch.setattr(module, "SPARSE_BLOCK", 1)
     design = design_of(features, centred=centred)
-    dense = features.toarray() if scipy.sparse.issparse(features) else features
+    dense = in_memory(features)
     Z = torch.from_numpy(standardised(dense, centred))
     V = torch.from_numpy(RNG.normal(size=(3, 6)))
     R = torch.from_numpy(RNG.normal(size=(50, 3)))
@@ -114,7 +131,7 @@ def test_constant_columns_are_exact_zeros():
 
 
 @pytest.mark.parametrize("size", [1e160, 1e-200])
-@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_array])
+@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_array, stored])
 def test_columns_whose_squares_leave_float64_are_refused_by_name(size, kind):
     features = kind(np.c_[np.arange(5.0), np.arange(5.0) * size])
     with pytest.raises(DataError, match=r"column 1 \(width\) .* another unit"):
@@ -130,9 +147,7 @@ def test_the_way_to_the_users_scale_and_back(features, centred):
     back = design.from_user(W, a)
     torch.testing.assert_close(back[0], V, rtol=1e-12, atol=0)
     torch.testing.assert_close(back[1], b, rtol=1e-9, atol=1e-9)
-    dense = (
-        features.toarray() if scipy.sparse.issparse(features) else np.array(features, dtype=float)
-    )
+    dense = np.array(in_memory(features), dtype=float)
     ours = torch.cat([block.matmul(V) for block in design.blocks(torch.float64)]) + b
     theirs = torch.from_numpy(dense.astype(np.float64)) @ W.T + a
     torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
@@ -140,6 +155,7 @@ def test_the_way_to_the_users_scale_and_back(features, centred):
 
 def test_the_kind_of_design_follows_the_kind_of_features():
     assert isinstance(design_of(X), DenseDesign)
+    assert isinstance(design_of(stored(X)), StreamedDesign)
     assert isinstance(design_of(scipy.sparse.csr_array(X)), SparseDesign)
 
 
@@ -161,3 +177,30 @@ def test_products_of_columns(limit, monkeypatch):
     upper = torch.triu_indices(5, 5)
     expected = (rows[:, :, None] * rows[:, None, :])[:, upper[0], upper[1]]
     torch.testing.assert_close(block.products(True), expected, rtol=0, atol=0)
+
+
+def test_a_large_float64_copy_is_not_kept(monkeypatch):
+    monkeypatch.setattr(module, "COPY_BYTES", X.nbytes - 1)
+    design = design_of(X)
+    kept = {dtype: design.block(slice(0, 9), dtype).features for dtype in DTYPES}
+    again = {dtype: design.block(slice(0, 9), dtype).features for dtype in DTYPES}
+    shared = {dtype: kept[dtype].data_ptr() == again[dtype].data_ptr() for dtype in DTYPES}
+    assert shared == {torch.float32: True, torch.float64: False}
+
+
+@pytest.mark.parametrize("end", ["used up", "left alone", "broken"])
+def test_no_reader_is_left_running(end, monkeypatch):
+    monkeypatch.setattr(module, "SMALLEST_BLOCK", 7)
+    monkeypatch.setattr(module, "BLOCK_BYTES", 1)
+    before = threading.active_count()
+    blocks = design_of(stored(X)).blocks(torch.float32)
+    first = next(blocks)
+    assert first.rows == slice(0, 7)
+    if end == "used up":
+        assert len(list(blocks)) == 7
+    elif end == "left alone":
+        blocks.close()
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            blocks.throw(KeyboardInterrupt)
+    assert threading.active_count() == before

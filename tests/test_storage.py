@@ -66,6 +66,24 @@ def test_the_new_content_stands_there_alone(old):
     }
 
 
+def test_content_may_come_in_pieces(old):
+    write_atomically(old, (bytes([i]) * 1000 for i in range(5)))
+    assert Path(old).read_bytes() == b"".join(bytes([i]) * 1000 for i in range(5))
+
+
+def test_pieces_that_do_not_come_leave_the_old_file(old):
+    before = Path(old).read_bytes()
+
+    def pieces():
+        yield b"one"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(old, pieces())
+    assert [path.name for path in Path().iterdir()] == [old]
+    assert Path(old).read_bytes() == before
+
+
 @pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o644), (0o077, 0o600), (0, 0o666)])
 def test_a_new_file_has_the_mode_that_the_umask_gives(old, umask, expected):
     before = os.umask(umask)

@@ -1,10 +1,15 @@
 """`polylogit.training`: what the options mean, by fits that must be the same."""
 
+import gc
 import math
+import os
+import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from oracle import stored
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 from sklearn.datasets import load_iris
@@ -469,3 +474,30 @@ def test_offsets_and_factors_are_checked(options, error, message):
     with pytest.raises(error) as caught:
         fit(IRIS, **options)
     assert str(caught.value) == message
+
+
+# ------------------------------------------------------------------------------- stored rows
+
+
+def test_stored_rows_have_the_optimum_of_rows_in_memory():
+    rows = replace(IRIS, features=stored(IRIS.features))
+    assert_same(fit(rows), fit(IRIS))
+
+
+@pytest.mark.parametrize("solver", ["newton", "newton-cg", "lbfgs"])
+def test_ctrl_c_in_stored_rows_leaves_nothing(solver, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    gc.collect()
+    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    rows = replace(IRIS, features=stored(IRIS.features))
+
+    def stop(now):
+        if now.iteration == 2:
+            raise KeyboardInterrupt
+
+    outcome = fit(rows, solver=solver, progress=stop)
+    assert outcome.solution.status is Status.INTERRUPTED
+    assert os.listdir(tmp_path) == []
+    del rows
+    gc.collect()
+    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before

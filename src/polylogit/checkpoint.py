@@ -32,6 +32,7 @@ from torch import Tensor
 
 from polylogit import storage
 from polylogit.errors import ModelFileError
+from polylogit.stored import StoredRows
 
 FORMAT = "polylogit checkpoint 1"
 EVERY = 3.0  # seconds between two writes
@@ -109,7 +110,7 @@ class Checkpoint:
 
 
 def fingerprint(*parts: object) -> str:
-    """The sha256 of arrays, tensors, CSR matrices and whatever has a faithful `repr`.
+    """The sha256 of arrays, tensors, CSR matrices, stored rows, and what has a faithful `repr`.
 
     >>> fingerprint(np.zeros(2)) == fingerprint(Tensor([0, 0]).double())
     True
@@ -134,6 +135,12 @@ def _pieces(part: object) -> Iterator[bytes | memoryview]:
         yield f"{len(part)} parts".encode()
         for inner in part:
             yield from _pieces(inner)
+    elif isinstance(part, StoredRows):
+        content = hashlib.sha256()
+        for _, rows in part.blocks():
+            content.update(rows.reshape(-1).view(np.uint8).data)
+        yield f"stored {part.dtype.str}{part.shape}".encode()
+        yield content.digest()
     elif isinstance(part, np.ndarray):
         yield f"{part.dtype.str}{part.shape}".encode()
         yield np.ascontiguousarray(part).reshape(-1).view(np.uint8).data

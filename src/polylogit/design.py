@@ -5,7 +5,7 @@ A fit never sees the user's matrix `X` (N, D). It sees
     Z = (X - 1 c') diag(1/s)          c: column means, s: column standard deviations
 
 so that no user has to scale anything, and it sees `Z` only through row blocks that know four
-products. Dense, sparse and streamed rows differ in here and nowhere above. The optimum stays the
+products. Dense, sparse and stored rows differ in here and nowhere above. The optimum stays the
 user's own: a penalty on the user's weights `W` is a penalty with its own strength per column on
 `V = W diag(s)` (see `polylogit.optim.penalty`), and `Design.to_user` leads back exactly.
 
@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import scipy.sparse
@@ -26,13 +27,18 @@ import torch
 from torch import Tensor
 
 from polylogit.errors import DataError
+from polylogit.stored import StoredRows
 
 BLOCK_BYTES = 4 * 2**20  # of one standardised block: the second product finds it in cache
+COPY_BYTES = 2**28  # of a standardised float64 copy; beyond, blocks are made when asked for
 PRODUCTS_BYTES = 2**28  # of products of columns that are kept for a written-out Hessian
 SPARSE_BLOCK = 2**28  # stored entries of a sparse block: one block, most often
 SPARSE_WORK = 2**21  # multiply-adds of a sparse product that are worth a thread
 SMALLEST_BLOCK = 256  # rows
 SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
+
+_Item = TypeVar("_Item")
+_ALL = slice(None)
 
 
 class Block(ABC):
@@ -57,16 +63,16 @@ class Block(ABC):
         """Diagonals of Z_b' diag(w_k) Z_b (K, D) for w (B, K): where D x D is too much."""
 
     @abstractmethod
-    def dense(self) -> Tensor:
-        """Z_b itself (B, D)."""
+    def dense(self, part: slice = _ALL) -> Tensor:
+        """Z_b itself (B, D), or a part of its rows."""
 
     def columns_of(self, features: Tensor) -> Tensor:
         """Some columns of Z_b (B, n), for `features` (n,)."""
         return self.dense()[:, features]
 
-    def products(self, bordered: bool) -> Tensor:
+    def products(self, bordered: bool, part: slice = _ALL) -> Tensor:
         """z_id z_ie for d <= e (B, n (n + 1)/2); `bordered` appends a column of ones first."""
-        return _products(self.dense(), bordered)
+        return _products(self.dense(part), bordered)
 
 
 class Design(ABC):
@@ -76,6 +82,8 @@ class Design(ABC):
     >>> [block.dense().tolist() for block in design.blocks(torch.float64)]
     [[[-1.0, -1.0], [1.0, 1.0]]]
     """
+
+    keeps_logits = True  # whether what grows with N may be kept in memory, up to a bound
 
     def __init__(self, n_rows: int, centre: Tensor, scale: Tensor) -> None:
         self.n_rows = n_rows
@@ -113,15 +121,17 @@ class Design(ABC):
 
 
 def design_of(
-    features: np.ndarray | scipy.sparse.csr_array,
+    features: np.ndarray | scipy.sparse.csr_array | StoredRows,
     *,
     centred: bool = True,
     names: Sequence[str] | None = None,
 ) -> Design:
-    """The design over `features` (N, D), dense or CSR.
+    """The design over `features` (N, D), dense, CSR or stored in a file.
 
     Raises `DataError` for a column whose scale squared leaves float64.
     """
+    if isinstance(features, StoredRows):
+        return StreamedDesign.over(features, centred, names)
     if isinstance(features, np.ndarray):
         return DenseDesign.over(features, centred, names)
     return SparseDesign.over(features, centred, names)
@@ -169,64 +179,100 @@ class DenseBlock(Block):
     def gram_diagonal(self, weights: Tensor) -> Tensor:
         return weights.T @ self.features.square()
 
-    def dense(self) -> Tensor:
-        return self.features
+    def dense(self, part: slice = _ALL) -> Tensor:
+        return self.features[part]
 
-    def products(self, bordered: bool) -> Tensor:
+    def products(self, bordered: bool, part: slice = _ALL) -> Tensor:
         kept = self.whole.products(self.features.dtype, bordered)
-        return super().products(bordered) if kept is None else kept[self.rows]
+        return super().products(bordered, part) if kept is None else kept[self.rows][part]
 
 
 class DenseDesign(Design):
-    """Rows in a dense matrix; a standardised copy is kept per dtype."""
+    """Rows in a dense matrix; a standardised copy is kept in float32, and in float64 if small."""
 
-    def __init__(self, source: Tensor, centre: Tensor, scale: Tensor) -> None:
+    def __init__(self, source: Tensor | StoredRows, centre: Tensor, scale: Tensor) -> None:
         super().__init__(len(source), centre, scale)
         self._source = source
         self._copies: dict[torch.dtype, Tensor] = {}
         self._products: dict[tuple[torch.dtype, bool], Tensor] = {}
 
     @classmethod
-    def over(cls, features: np.ndarray, centred: bool, names: Sequence[str] | None) -> DenseDesign:
+    def over(
+        cls, features: np.ndarray | StoredRows, centred: bool, names: Sequence[str] | None
+    ) -> DenseDesign:
         """Centre and scale by two passes in float64."""
-        source = _as_tensor(features)
-        low, high = source.amin(0).double(), source.amax(0).double()
-        centre = _column_means(source) if centred else torch.zeros_like(low)
-        # a constant column must come out as exact zeros, and a mean has rounding
-        centre = torch.where((low == high) & centred, low, centre)
-        reach = torch.maximum((low - centre).abs(), (high - centre).abs())
-        unit = torch.where(reach > 0, reach, 1.0)  # squares of extreme columns stay finite
-        mean_square = torch.zeros_like(centre)
-        for part in source.split(_rows_of(source.shape[1], torch.float64)):
-            mean_square += ((part.double() - centre) / unit).square().sum(0)
-        scale = unit * (mean_square / len(source)).sqrt()
-        return cls(source, centre, _checked(torch.where(reach > 0, scale, 1.0), names))
+        source = _as_tensor(features) if isinstance(features, np.ndarray) else features
+        return cls(source, *_centre_and_scale(source, centred, names))
 
     def block_rows(self, dtype: torch.dtype) -> int:
         return _rows_of(self.n_features, dtype)
 
     def block(self, rows: slice, dtype: torch.dtype) -> DenseBlock:
-        return DenseBlock(self._standardised(dtype)[rows], rows, self)
+        if self._keeps_copy(dtype):
+            return DenseBlock(self._copy(dtype)[rows], rows, self)
+        return DenseBlock(self._standardised(_part(self._source, rows), dtype), rows, self)
 
     def products(self, dtype: torch.dtype, bordered: bool) -> Tensor | None:
         """`Block.products` of all rows, made once; None where that would take too much memory."""
         columns = self.n_features + bordered
-        if self.n_rows * columns * (columns + 1) // 2 * dtype.itemsize > PRODUCTS_BYTES:
+        size = self.n_rows * columns * (columns + 1) // 2 * dtype.itemsize
+        if size > PRODUCTS_BYTES or not self._keeps_copy(dtype):
             return None
         key = dtype, bordered
         if key not in self._products:
-            self._products[key] = _products(self._standardised(dtype), bordered)
+            self._products[key] = _products(self._copy(dtype), bordered)
         return self._products[key]
 
-    def _standardised(self, dtype: torch.dtype) -> Tensor:
+    def _keeps_copy(self, dtype: torch.dtype) -> bool:
+        size = self.n_rows * self.n_features * dtype.itemsize
+        return dtype == torch.float32 or size <= COPY_BYTES
+
+    def _copy(self, dtype: torch.dtype) -> Tensor:
         if dtype not in self._copies:
-            copy = torch.empty(self._source.shape, dtype=dtype)
-            step = self.block_rows(torch.float64)
-            for start in range(0, self.n_rows, step):
-                part = self._source[start : start + step].double()
-                copy[start : start + step] = (part - self.centre) / self.scale
+            copy = torch.empty(self.n_rows, self.n_features, dtype=dtype)
+            for rows, part in _parts(self._source):
+                copy[rows] = self._standardised(part, dtype)
             self._copies[dtype] = copy
         return self._copies[dtype]
+
+    def _standardised(self, part: Tensor, dtype: torch.dtype) -> Tensor:
+        return part.double().sub(self.centre).div_(self.scale).to(dtype)
+
+
+class StreamedDesign(DenseDesign):
+    """Rows that stay in a file: two blocks of them are in memory, the second read ahead."""
+
+    keeps_logits = False
+
+    def blocks(self, dtype: torch.dtype) -> Iterator[Block]:
+        step = self.block_rows(dtype)
+        for rows, part in _ahead(_parts(self._source, step)):
+            yield DenseBlock(self._standardised(part, dtype), rows, self)
+
+    def _keeps_copy(self, dtype: torch.dtype) -> bool:  # noqa: ARG002
+        return False
+
+
+def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The same items, the next one already fetched by a thread while this one is used."""
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = reader.submit(next, items, None)
+            yield item
+
+
+def _part(source: Tensor | StoredRows, rows: slice) -> Tensor:
+    part = source[rows]
+    return part if isinstance(part, Tensor) else torch.from_numpy(part)
+
+
+def _parts(source: Tensor | StoredRows, step: int = 0) -> Iterator[tuple[slice, Tensor]]:
+    """All rows once, as they are, `step` at a time; by default as many as a float64 block holds."""
+    step = step or _rows_of(source.shape[1], torch.float64)
+    for start in range(0, len(source), step):
+        rows = slice(start, min(start + step, len(source)))
+        yield rows, _part(source, rows)
 
 
 def _as_tensor(features: np.ndarray) -> Tensor:
@@ -236,13 +282,35 @@ def _as_tensor(features: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(features))
 
 
-def _column_means(source: Tensor) -> Tensor:
-    """Column means in float64, taken about the first row: an offset of 1e9 loses no digit."""
-    origin = source[0].double()
-    total = torch.zeros_like(origin)
-    for part in source.split(_rows_of(source.shape[1], torch.float64)):
-        total += (part.double() - origin).sum(0)
-    return origin + total / len(source)
+def _centre_and_scale(
+    source: Tensor | StoredRows, centred: bool, names: Sequence[str] | None
+) -> tuple[Tensor, Tensor]:
+    """c and s (D,) of the columns, by two passes in float64."""
+    low, high, mean = _extremes_and_means(source)
+    centre = mean if centred else torch.zeros_like(mean)
+    # a constant column must come out as exact zeros, and a mean has rounding
+    centre = torch.where((low == high) & centred, low, centre)
+    reach = torch.maximum((low - centre).abs(), (high - centre).abs())
+    unit = torch.where(reach > 0, reach, 1.0)  # squares of extreme columns stay finite
+    mean_square = torch.zeros_like(centre)
+    for _, part in _parts(source):
+        mean_square += part.double().sub(centre).div_(unit).square_().sum(0)
+    scale = unit * (mean_square / len(source)).sqrt()
+    return centre, _checked(torch.where(reach > 0, scale, 1.0), names)
+
+
+def _extremes_and_means(source: Tensor | StoredRows) -> tuple[Tensor, Tensor, Tensor]:
+    """Columns' minima, maxima and means (D,); means are taken about the first row in float64.
+
+    So an offset of 1e9 loses no digit.
+    """
+    origin = _part(source, slice(0, 1))[0].double()
+    low, high, total = origin.clone(), origin.clone(), torch.zeros_like(origin)
+    for _, part in _parts(source):
+        torch.minimum(low, part.amin(0).double(), out=low)
+        torch.maximum(high, part.amax(0).double(), out=high)
+        total += part.double().sub(origin).sum(0)
+    return low, high, origin + total / len(source)
 
 
 def _rows_of(n_features: int, dtype: torch.dtype) -> int:
@@ -295,8 +363,8 @@ class SparseBlock(Block):
         cross = _product(self.columns, weights).T * shift
         return squares - 2 * cross + weights.sum(0)[:, None] * shift.square()
 
-    def dense(self) -> Tensor:
-        return torch.from_numpy(self.features.toarray()) - self.shift.to(self._dtype)
+    def dense(self, part: slice = _ALL) -> Tensor:
+        return torch.from_numpy(self.features[part].toarray()) - self.shift.to(self._dtype)
 
     def columns_of(self, features: Tensor) -> Tensor:
         picked = torch.from_numpy(self.columns[features.numpy()].toarray()).T

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polylogit.data.dataset import Dataset
+from polylogit.data.dataset import Dataset, Features
 from polylogit.errors import OptionError, TargetError
 from polylogit.model import SoftmaxModel
 from polylogit.optim.path import solve_path
 from polylogit.optim.problem import Progress, Status
+from polylogit.stored import StoredRows
 from polylogit.training import Fit, Prepared, checked_strength, prepare
 
 SWEEP = (1e-6, 1e5, 45)
@@ -195,23 +196,34 @@ def judge(model: SoftmaxModel, dataset: Dataset) -> Validation:
     """
     if dataset.targets is None:
         raise TargetError(f"{dataset.source} holds no targets; name the column with the labels")
-    logs = model.log_probabilities(dataset.features)
-    targets = _as_rows(dataset.targets, model.n_classes)
-    weights = torch.ones(len(logs), dtype=torch.float64)
+    weights = torch.ones(dataset.n_rows, dtype=torch.float64)
     if dataset.weights is not None:
         weights = torch.from_numpy(dataset.weights)
-    share = targets * (weights / weights.sum())[:, None]
-    order = logs.topk(min(TOP, model.n_classes), 1).indices
-    hits = torch.zeros_like(share).scatter_(1, order[:, :1], 1.0) * share
-    mass = share.sum(0)
+    weights = weights / weights.sum()
+    loss, in_top = 0.0, 0.0
+    mass, right = torch.zeros(2, model.n_classes, dtype=torch.float64)
+    for rows, features in _parts(dataset.features):
+        logs = model.log_probabilities(features)
+        share = _as_rows(dataset.targets[rows], model.n_classes) * weights[rows, None]
+        order = logs.topk(min(TOP, model.n_classes), 1).indices
+        right += (torch.zeros_like(share).scatter_(1, order[:, :1], 1.0) * share).sum(0)
+        mass += share.sum(0)
+        loss -= float(torch.where(share > 0, share * logs, 0.0).sum())  # 0 log 0 = 0
+        in_top += float(share.gather(1, order).sum())
     seen = mass > 0
-    losses = torch.where(share > 0, share * logs, 0.0)  # 0 log 0 = 0
     return Validation(
-        loss=-float(losses.sum()),
-        top1=float(hits.sum()),
-        top5=float(share.gather(1, order).sum()),
-        mean_per_class=float((hits.sum(0)[seen] / mass[seen]).mean()),
+        loss=loss,
+        top1=float(right.sum()),
+        top5=in_top,
+        mean_per_class=float((right[seen] / mass[seen]).mean()),
     )
+
+
+def _parts(features: Features) -> Iterable[tuple[slice, Any]]:
+    """All rows once: those in memory together, those in a file some at a time."""
+    if isinstance(features, StoredRows):
+        return features.blocks()
+    return [(slice(None), features)]
 
 
 def _as_rows(targets: np.ndarray, n_classes: int) -> Tensor:

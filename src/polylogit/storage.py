@@ -19,7 +19,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, TypeAlias
 
 from polylogit.errors import InputError, OptionError, SolveError
@@ -28,8 +28,10 @@ from polylogit.schema import shown
 Path: TypeAlias = str | os.PathLike[str]
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Put `data` at `path` in one step: at every moment the old file is there or the whole new one.
+
+    `data` may come in pieces, which are never held together.
 
     The bytes go to a temporary file in the same folder, are forced to disk, read back and compared;
     only then is the file renamed. A symbolic link stays one and what it points to is replaced. An
@@ -43,7 +45,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         target = os.path.realpath(path)
         mode = _old_mode(target, path)
         _remove_abandoned(target)
-        _replace(target, data, mode)
+        _replace(target, (data,) if isinstance(data, bytes) else data, mode)
 
 
 def check_destination(path: Path) -> None:
@@ -117,12 +119,15 @@ def _old_mode(target: str, path: Path) -> int | None:
     return found & 0o777
 
 
-def _replace(target: str, data: bytes, mode: int | None) -> None:
+def _replace(target: str, data: Iterable[bytes], mode: int | None) -> None:
+    written = hashlib.sha256()
     with _temporary(target, 0o666 if mode is None else 0o600) as (file, name):
-        file.write(data)
+        for piece in data:
+            file.write(piece)
+            written.update(piece)
         file.flush()
         os.fsync(file.fileno())
-        _verify(name, data)
+        _verify(name, written.digest())
         if mode is not None:
             os.fchmod(file.fileno(), mode)
         os.replace(name, target)
@@ -183,9 +188,9 @@ def _remove_unlocked(name: str) -> None:
         os.close(descriptor)
 
 
-def _verify(name: str, data: bytes) -> None:
+def _verify(name: str, digest: bytes) -> None:
     with open(name, "rb") as file:
-        if hashlib.file_digest(file, "sha256").digest() != hashlib.sha256(data).digest():
+        if hashlib.file_digest(file, "sha256").digest() != digest:
             raise OSError(errno.EIO, "what was written reads back differently")
 
 

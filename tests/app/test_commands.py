@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from polylogit.app.commands import (
     harmless,
     predict,
 )
+from polylogit.data import budget
 from polylogit.data.read import prepare, read_table, split
 from polylogit.diagnostics.metrics import score
 from polylogit.errors import DataError, InputError, OptionError, SchemaError, TargetError
@@ -661,3 +663,68 @@ def test_a_path_that_cannot_be_is_refused_before_anything_is_read(options, messa
         commands.path(asked(**options), log)
     assert str(caught.value) == message
     assert log.stages == []
+
+
+# ------------------------------------------------------------------------------- bounded memory
+
+
+@pytest.fixture
+def streaming(monkeypatch):
+    """Everything is streamed, a few rows at a time."""
+    monkeypatch.setattr(budget, "LEAST", 1)
+    monkeypatch.setattr(commands, "PART_BYTES", 200)
+    return {"memory": "1"}
+
+
+@pytest.mark.parametrize("holdout", [0, 0.2])
+def test_a_streamed_fit_says_what_a_fit_in_memory_says(file, streaming, holdout):
+    options = {"target": "y", "ignore": ("w",), "holdout": holdout}
+    inside, streamed = fitted(file, **options), fitted(file, **options, **streaming)
+    for name in ("n_rows", "n_train", "classes", "C", "missing", "unseen", "ignored", "certified"):
+        assert streamed[name] == inside[name], name
+    assert abs(streamed["objective"] - inside["objective"]) <= inside["gap"] + streamed["gap"]
+    if holdout:
+        assert streamed["holdout"]["confusion"] == inside["holdout"]["confusion"]
+        assert streamed["holdout"]["log_loss"] == pytest.approx(
+            inside["holdout"]["log_loss"], abs=1e-4
+        )
+
+
+def test_streamed_rows_are_predicted_and_scored_as_in_memory(model, file, streaming):
+    inside = predict(model, file, Log(), output=Path("inside.csv"))
+    streamed = predict(model, file, Log(), output=Path("streamed.csv"), **streaming)
+    assert isinstance(streamed.probabilities, commands.StoredProbabilities)
+    assert len(list(streamed.pieces(","))) > 10
+    assert {**streamed.summary, "output": None} == {**inside.summary, "output": None}
+    tables = [pd.read_csv(name) for name in ("inside.csv", "streamed.csv")]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-13)
+    assert streamed.to_json()["prediction"] == inside.to_json()["prediction"]
+    scores = [evaluate(model, file, Log(), **options) for options in ({}, streaming)]
+    assert scores[0].keys() == scores[1].keys()
+    for name, value in scores[0].items():
+        assert scores[1][name] == (
+            pytest.approx(value, rel=1e-12) if isinstance(value, float) else value
+        )
+
+
+def test_a_streamed_prediction_that_fails_leaves_nothing(model, file, streaming, monkeypatch):
+    Path("p.csv").write_text("before")
+    before = sorted(os.listdir())
+    pieces, taken = commands.StoredProbabilities.__getitem__, []
+
+    def failing(self, rows):
+        taken.append(rows)
+        if len(taken) > 3:
+            raise KeyboardInterrupt
+        return pieces(self, rows)
+
+    monkeypatch.setattr(commands.StoredProbabilities, "__getitem__", failing)
+    with pytest.raises(KeyboardInterrupt):
+        predict(model, file, Log(), output=Path("p.csv"), **streaming)
+    assert Path("p.csv").read_text() == "before"
+    assert sorted(os.listdir()) == before
+
+
+def test_parts_of_wide_rows_are_small():
+    assert commands._row_slices(5, commands.PART_BYTES) == [slice(i, i + 1) for i in range(5)]
+    assert commands._row_slices(5, 1) == [slice(0, 5)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from polylogit.diagnostics.metrics import score
+from polylogit.diagnostics.metrics import score, score_parts
 from polylogit.errors import DataError
 
 
@@ -84,3 +84,12 @@ def test_json_is_plain_and_has_no_infinity():
     text = json.dumps(ours.to_json(), allow_nan=False)
     assert json.loads(text)["log_loss"] is None
     assert json.loads(text)["confusion"] == [[0, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("step", [1, 7, 60])
+def test_scores_of_parts_are_the_scores_of_all(step):
+    log_p, codes, weights = predictions(3)
+    parts = [slice(start, start + step) for start in range(0, 60, step)]
+    ours = score_parts(((part, log_p[part]) for part in parts), codes, 4, weights).to_json()
+    for name, value in score(log_p, codes, weights).to_json().items():
+        np.testing.assert_allclose(ours[name], value, rtol=1e-13, err_msg=name)

@@ -5,16 +5,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from oracle import KINDS, problem, random_point, value
+from oracle import KINDS, ROWS, problem, random_point, value
 
 from polylogit import design as design_module
+from polylogit.optim import logits as logits_module
 from polylogit.optim import objective as objective_module
+from polylogit.optim.logits import parts
 from polylogit.optim.penalty import ElasticNet
 
 CASES = [
-    {"kind": kind, "intercept": intercept, "contrasts": contrasts, "sparse": sparse}
-    for kind, intercept, contrasts, sparse in itertools.product(
-        KINDS, (True, False), (True, False), (True, False)
+    {"kind": kind, "intercept": intercept, "contrasts": contrasts, "rows": rows}
+    for kind, intercept, contrasts, rows in itertools.product(
+        KINDS, (True, False), (True, False), ROWS
     )
 ]
 
@@ -24,13 +26,15 @@ def p(request):
     return problem(**request.param)
 
 
-@pytest.fixture(params=["one block", "many blocks"])
+@pytest.fixture(params=["one block", "many blocks", "no logits kept"])
 def blocks(request, monkeypatch):
-    if request.param == "many blocks":
+    if request.param == "no logits kept":
+        monkeypatch.setattr(objective_module, "LOGITS_BYTES", 0)
+    if request.param != "one block":
         monkeypatch.setattr(design_module, "BLOCK_BYTES", 1)
         monkeypatch.setattr(design_module, "SPARSE_BLOCK", 1)
         monkeypatch.setattr(design_module, "SMALLEST_BLOCK", 7)
-        monkeypatch.setattr(objective_module, "CHUNK_ELEMENTS", 10)
+        monkeypatch.setattr(logits_module, "CHUNK_ELEMENTS", 10)
         monkeypatch.setattr(objective_module, "PRODUCT_BYTES", 1)
 
 
@@ -58,8 +62,9 @@ def test_hessian_product_and_matrix(p, blocks):
 
 
 @pytest.mark.parametrize("k", [3, 4])
-def test_a_part_of_the_hessian(p, blocks, k):
-    p = problem(k=k, sparse=isinstance(p.objective.design, design_module.SparseDesign))
+@pytest.mark.parametrize("rows", ROWS)
+def test_a_part_of_the_hessian(rows, blocks, k):
+    p = problem(k=k, rows=rows)
     curvature = p.objective.curvature(p.objective.evaluate(random_point(p)))
     whole, size = curvature.matrix(), k * 5
     torch.testing.assert_close(curvature.diagonal().flatten(), whole.diagonal())
@@ -95,8 +100,12 @@ def test_an_elastic_net_shows_its_kinks_in_the_value_alone(p):
     centred = objective.evaluate(objective.centred(point + 3.0))
     assert centred.value <= kinked.value + 1e-14
     torch.testing.assert_close(
-        torch.softmax(centred.state, 1), torch.softmax(kinked.state, 1), rtol=1e-10, atol=1e-13
+        probabilities(centred), probabilities(kinked), rtol=1e-10, atol=1e-13
     )
+
+
+def probabilities(at):
+    return torch.cat([torch.softmax(logits, 1) for _, logits in parts(at.state)])
 
 
 def test_a_line_is_the_objective_along_it(p, blocks):
@@ -117,8 +126,11 @@ def test_a_line_is_the_objective_along_it(p, blocks):
     torch.testing.assert_close(there.gradient, again.gradient, rtol=1e-10, atol=1e-13)
 
 
-def test_the_best_bias_balances_every_class():
-    p = problem()
+@pytest.mark.parametrize("many", [2, 2048], ids=["a Hessian at times", "a Hessian a step"])
+@pytest.mark.parametrize("rows", ROWS)
+def test_the_best_bias_balances_every_class(rows, many, monkeypatch):
+    monkeypatch.setattr(objective_module, "MANY_CLASSES", many)
+    p = problem(rows=rows)
     at = p.objective.evaluate(random_point(p))
     best = p.objective.with_best_bias(at)
     _, left = p.objective.split_gradient(best.gradient)
@@ -169,6 +181,29 @@ def test_passes_are_counted():
     assert p.objective.tally.passes == 2
 
 
+def test_where_no_logits_are_kept_a_trial_costs_a_pass_and_the_step_none():
+    p = problem(rows="stored")
+    at = p.objective.evaluate(p.objective.start())
+    line = p.objective.line(at, random_point(p, seed=2))
+    line.derivatives(1.0)
+    assert p.objective.tally.passes == 2
+    line.evaluate(1.0)
+    assert p.objective.tally.passes == 2
+    line.evaluate(0.5)
+    assert p.objective.tally.passes == 3
+
+
+def test_logits_are_kept_up_to_their_bound_and_never_of_stored_rows(monkeypatch):
+    dense, stored = problem().objective, problem(rows="stored").objective
+    assert dense.keeps_logits
+    assert not stored.keeps_logits
+    monkeypatch.setattr(objective_module, "LOGITS_BYTES", 60 * 3 * 8)
+    assert dense.keeps_logits
+    monkeypatch.setattr(objective_module, "LOGITS_BYTES", 60 * 3 * 8 - 1)
+    assert not dense.keeps_logits
+    assert isinstance(dense.evaluate(dense.start()).state, logits_module.RecomputedLogits)
+
+
 def test_float32_products_steer_close_to_float64():
     p = problem()
     at = p.objective.evaluate(random_point(p))
@@ -179,14 +214,14 @@ def test_float32_products_steer_close_to_float64():
     )
 
 
-@pytest.mark.parametrize("sparse", [False, True])
-def test_the_preconditioner_is_the_inverse_of_the_mean_curvature(sparse):
-    p = problem(sparse=sparse)
+@pytest.mark.parametrize("rows", ROWS)
+def test_the_preconditioner_is_the_inverse_of_the_mean_curvature(rows):
+    p = problem(rows=rows)
     objective = p.objective
     at = objective.evaluate(objective.start())
     X = torch.cat([b.dense() for b in objective.design.blocks(torch.float64)])
     X = torch.cat([X, torch.ones(len(X), 1, dtype=torch.float64)], 1)
-    P = torch.softmax(at.state, 1)
+    P = torch.cat([torch.softmax(z, 1) for _, z in logits_module.parts(at.state)])
     w = objective.weights * (1 - P.square().sum(1)) / 2
     expected = X.T @ (w[:, None] * X) + torch.diag(objective.ridge_columns())
     R = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -196,9 +231,9 @@ def test_the_preconditioner_is_the_inverse_of_the_mean_curvature(sparse):
 
 
 @pytest.mark.parametrize("contrasts", [True, False])
-@pytest.mark.parametrize("sparse", [True, False])
-def test_wide_designs_are_preconditioned_by_their_diagonal(monkeypatch, contrasts, sparse):
-    p = problem(contrasts=contrasts, sparse=sparse)
+@pytest.mark.parametrize("rows", ROWS)
+def test_wide_designs_are_preconditioned_by_their_diagonal(monkeypatch, contrasts, rows):
+    p = problem(contrasts=contrasts, rows=rows)
     at = p.objective.evaluate(random_point(p))
     full = p.objective.curvature(at).matrix().diagonal().reshape(at.point.shape)
     monkeypatch.setattr(objective_module, "WIDEST_GRAM", 1)

@@ -68,6 +68,15 @@ Delimiter = Annotated[
 ]
 
 
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="What the rows may take, such as 500MB or 2GiB; beyond, they are streamed from disk.",
+    ),
+]
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
@@ -142,6 +151,7 @@ def fit(
         Path | None,
         typer.Option(metavar="FILE", help="Where a fit that is killed goes on when run again."),
     ] = None,
+    memory: Memory = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -176,6 +186,7 @@ def fit(
             seed=seed,
             penalty_factors=_penalty_factors(penalty_factor or ()),
             checkpoint=checkpoint,
+            memory=memory,
         )
         summary = commands.fit(request, watch)
     if as_json:
@@ -306,6 +317,7 @@ def predict(
     ] = None,
     ignore: Ignore = None,
     delimiter: Delimiter = None,
+    memory: Memory = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -320,12 +332,18 @@ def predict(
         from polylogit.app import commands
 
         prediction = commands.predict(
-            model, data, watch, output=output, ignore=tuple(ignore or ()), delimiter=delimiter
+            model,
+            data,
+            watch,
+            output=output,
+            ignore=tuple(ignore or ()),
+            delimiter=delimiter,
+            memory=memory,
         )
     if as_json:
         _print_json(prediction.to_json() if output is None else prediction.summary)
     elif output is None:
-        sys.stdout.write(prediction.text(","))
+        sys.stdout.writelines(prediction.pieces(","))
         terminal.notes(prediction.summary)
     else:
         terminal.predict_text(prediction.summary)
@@ -342,6 +360,7 @@ def evaluate(
     weights: Weights = None,
     ignore: Ignore = None,
     delimiter: Delimiter = None,
+    memory: Memory = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -359,6 +378,7 @@ def evaluate(
             weights=weights,
             ignore=tuple(ignore or ()),
             delimiter=delimiter,
+            memory=memory,
         )
     if as_json:
         _print_json(summary)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -24,16 +24,18 @@ from polylogit.data.targets import (
     refuse_degenerate,
     weights_from_column,
 )
-from polylogit.diagnostics.metrics import Scores, score
+from polylogit.diagnostics.metrics import Scores, score, score_parts
 from polylogit.errors import InputError, OptionError, TargetError
 from polylogit.model import SoftmaxModel
 from polylogit.optim.problem import Status
 from polylogit.path import checked_strengths, fit_path, search_path
 from polylogit.schema import Label, Schema, Table, listed
+from polylogit.stored import StoredRows
 from polylogit.training import AUTO_C, Fit, training_options
 from polylogit.training import fit as train
 
 FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # what a spreadsheet takes for a formula
+PART_BYTES = 2**23  # of predictions at a time
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 _FLAGS = {
@@ -73,6 +75,7 @@ class FitRequest:
     seed: int
     penalty_factors: Mapping[str, float] = field(default_factory=dict)
     checkpoint: Path | None = None
+    memory: str | None = None
 
 
 # ----------------------------------------------------------------------------------------- fit
@@ -373,6 +376,7 @@ def _read(request: FitRequest, data: str) -> Table | Matrix:
         categorical=request.categorical,
         ignore=request.ignore,
         target=request.target,
+        memory=request.memory,
     )
 
 
@@ -434,6 +438,7 @@ def evaluate(
     weights: str | None = None,
     ignore: tuple[str, ...] = (),
     delimiter: str | None = None,
+    memory: str | None = None,
 ) -> dict[str, Any]:
     """Score the model in a file on labelled rows."""
     model = _loaded(path, watch)
@@ -446,6 +451,7 @@ def evaluate(
         schema=model.schema,
         ignore=ignore,
         delimiter=delimiter,
+        memory=memory,
     )
     watch.stage(f"scoring {dataset.n_rows} rows")
     scores = _scores(model, dataset)
@@ -455,27 +461,55 @@ def evaluate(
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Rows predicted: class codes (N,), probabilities (N, K), and a summary of plain JSON data."""
+    """Rows predicted: class codes (N,), probabilities (N, K), and a summary of plain JSON data.
+
+    Probabilities of rows that stay in a file are made when asked for, a slice at a time.
+    """
 
     summary: dict[str, Any]
     classes: tuple[Label, ...]
     codes: np.ndarray
-    probabilities: np.ndarray
+    probabilities: np.ndarray | StoredProbabilities
 
     def text(self, delimiter: str) -> str:
         """A table: the prediction, then p_CLASS for every class."""
+        return "".join(self.pieces(delimiter))
+
+    def pieces(self, delimiter: str) -> Iterator[str]:
+        """The text, a bounded number of rows at a time."""
         header = ["prediction", *(f"p_{label}" for label in self.classes)]
         labels = [_cell(harmless(label), delimiter) for label in self.classes]
-        # repr of a float is the shortest text that reads back as the same number
-        rows = zip(self.codes.tolist(), self.probabilities.tolist(), strict=True)
-        lines = [delimiter.join([labels[code], *map(repr, row)]) for code, row in rows]
-        return "\n".join([delimiter.join(_cell(name, delimiter) for name in header), *lines, ""])
+        yield delimiter.join(_cell(name, delimiter) for name in header) + "\n"
+        for part in _row_slices(len(self.codes), self._width):
+            rows = zip(self.codes[part].tolist(), self.probabilities[part].tolist(), strict=True)
+            # repr of a float is the shortest text that reads back as the same number
+            lines = [delimiter.join([labels[code], *map(repr, row)]) for code, row in rows]
+            yield "\n".join([*lines, ""])
+
+    @property
+    def _width(self) -> int:
+        """Numbers in memory for a row of the text."""
+        stored = isinstance(self.probabilities, StoredProbabilities)
+        features = cast("Any", self.probabilities).model.n_features if stored else 0
+        return max(len(self.classes), features)
 
     def to_json(self) -> dict[str, Any]:
         """The summary with every row: `prediction` (N) and `probabilities` (N, K)."""
         prediction = [self.classes[code] for code in self.codes.tolist()]
-        rows = {"prediction": prediction, "probabilities": self.probabilities.tolist()}
+        rows = {"prediction": prediction, "probabilities": self.probabilities[:].tolist()}
         return {**self.summary, **rows}
+
+
+@dataclass(frozen=True, eq=False)
+class StoredProbabilities:
+    """softmax(W x + b) (N, K) of rows that stay in a file; slices come out as arrays."""
+
+    model: SoftmaxModel
+    features: StoredRows
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        probabilities: np.ndarray = self.model.probabilities(self.features[rows]).numpy()
+        return probabilities
 
 
 def predict(
@@ -486,6 +520,7 @@ def predict(
     output: Path | None = None,
     ignore: tuple[str, ...] = (),
     delimiter: str | None = None,
+    memory: str | None = None,
 ) -> Prediction:
     """Predict the rows of a file; with `output`, write them there, whole or not at all."""
     separator = None if output is None else _separator(output)
@@ -495,21 +530,31 @@ def predict(
     schema = model.schema
     # The target is named, in case its labels are in the file: they may be words, like "1" and "x".
     table = read_table(
-        data, schema=schema, target=schema.target, ignore=ignore, delimiter=delimiter
+        data,
+        schema=schema,
+        target=schema.target,
+        ignore=ignore,
+        delimiter=delimiter,
+        memory=memory,
     )
     dataset = prepare(cast("Any", table), schema=schema)
     watch.stage(f"predicting {dataset.n_rows} rows")
     head = {"model": str(path), "output": _text(output)}
     prediction = _predicted(model, dataset, {**head, **_cells(dataset, ignore)})
     if output is not None and separator is not None:
-        text = prediction.text(separator)
-        storage.write_atomically(output, text.encode("utf-8", "backslashreplace"))
+        pieces = prediction.pieces(separator)
+        storage.write_atomically(output, (p.encode("utf-8", "backslashreplace") for p in pieces))
     return prediction
 
 
 def _predicted(model: SoftmaxModel, dataset: Dataset, head: dict[str, Any]) -> Prediction:
-    logits = model.logits(dataset.features)
-    codes = logits.argmax(1).numpy()
+    features, probabilities = dataset.features, cast("Any", None)
+    if isinstance(features, StoredRows):
+        parts = [model.predict_codes(features[rows]) for rows in _parts_of(model, dataset)]
+        codes, probabilities = np.concatenate(parts), StoredProbabilities(model, features)
+    else:
+        logits = model.logits(features)
+        codes, probabilities = logits.argmax(1).numpy(), functional.softmax(logits, 1).numpy()
     counts = np.bincount(codes, minlength=model.n_classes)
     summary = {
         **head,
@@ -518,7 +563,17 @@ def _predicted(model: SoftmaxModel, dataset: Dataset, head: dict[str, Any]) -> P
         "classes": list(model.classes),
         "predicted": counts.tolist(),
     }
-    return Prediction(summary, model.classes, codes, functional.softmax(logits, 1).numpy())
+    return Prediction(summary, model.classes, codes, probabilities)
+
+
+def _parts_of(model: SoftmaxModel, dataset: Dataset) -> list[slice]:
+    return _row_slices(dataset.n_rows, max(model.n_classes, model.n_features))
+
+
+def _row_slices(n_rows: int, width: int) -> list[slice]:
+    """Slices of rows of so many numbers that a few of them are small in memory."""
+    step = max(1, PART_BYTES // (8 * width))
+    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
 def _separator(output: Path) -> str:
@@ -574,8 +629,12 @@ def _scores(model: SoftmaxModel, dataset: Dataset) -> Scores:
     """Rows of probabilities count for their most probable class."""
     targets = cast("np.ndarray", dataset.targets)
     codes = targets if targets.ndim == 1 else targets.argmax(1)
-    log_probabilities = model.log_probabilities(dataset.features).numpy()
-    return score(log_probabilities, codes, dataset.weights)
+    features = dataset.features
+    if not isinstance(features, StoredRows):
+        return score(model.log_probabilities(features).numpy(), codes, dataset.weights)
+    slices = _parts_of(model, dataset)
+    parts = ((rows, model.log_probabilities(features[rows]).numpy()) for rows in slices)
+    return score_parts(parts, codes, model.n_classes, dataset.weights)
 
 
 def _cells(dataset: Dataset, ignored: tuple[str, ...] = ()) -> dict[str, Any]:

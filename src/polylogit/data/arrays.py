@@ -25,9 +25,9 @@ from polylogit.data.targets import from_memory, weights_of
 from polylogit.errors import DataError
 from polylogit.schema import Schema, listed, shown
 
-_FEATURES = ("X", "features")
-_TARGETS = ("y", "targets")
-_WEIGHTS = ("weights", "sample_weight")
+FEATURES = ("X", "features")
+TARGETS = ("y", "targets")
+WEIGHTS = ("weights", "sample_weight")
 _CSR = ("data", "indices", "indptr", "shape")
 
 
@@ -68,23 +68,24 @@ def read_npz(path: Path) -> Matrix:
     refuse_foreign(head_of(path), "zip", path)
     arrays = _loaded(path)
     where = Rows(called(path))
-    if set(_CSR) <= set(arrays) and not set(_FEATURES) & set(arrays):
+    if set(_CSR) <= set(arrays) and not set(FEATURES) & set(arrays):
         _refuse_other_sparse(arrays, where)
         data, indices, indptr, shape = (arrays[name] for name in _CSR)
         features: Any = csr_of_parts(data, indices, indptr, shape, where)
     else:
-        features = _one(arrays, _FEATURES, where)
+        features = one_of(arrays, FEATURES, where)
         if features is None:
             raise DataError(
                 f"{where.source}: no features among the arrays {listed(arrays)}; save them as X, "
                 f"or the parts of a CSR matrix as {listed(_CSR)}"
             )
         features = features_of(features, where)
-    targets, weights = _one(arrays, _TARGETS, where), _one(arrays, _WEIGHTS, where)
+    targets, weights = one_of(arrays, TARGETS, where), one_of(arrays, WEIGHTS, where)
     return Matrix(features, targets, weights, where.source)
 
 
-def _one(arrays: Mapping[str, np.ndarray], names: tuple[str, ...], where: Rows) -> Any:
+def one_of(arrays: Mapping[str, Any], names: tuple[str, ...], where: Rows) -> Any:
+    """The entry called by one of these names, or None; a DataError if there are two."""
     found = [name for name in names if name in arrays]
     if len(found) > 1:
         raise DataError(f"{where.source}: holds both {' and '.join(map(repr, found))}; keep one")

@@ -7,7 +7,8 @@ else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 
 from polylogit.data.dataset import Placed, Rows
 from polylogit.data.source import bytes_of, called, refuse_foreign
-from polylogit.errors import DataError, nearest
+from polylogit.errors import DataError, InputError, nearest
 from polylogit.schema import Column, Table, listed, shown
 
 
@@ -46,22 +47,30 @@ class _Ipc:
 def _read(path: Path, kind: str, opening: Callable[[bytes], Any], ignore: Iterable[str]) -> Table:
     data = bytes_of(path)
     refuse_foreign(data[:4096], kind, path)
-    try:
+    with damaged(path):
         file = opening(data)
-        names = _names(file.schema_arrow.names, tuple(ignore), path)
+        names = names_of(file.schema_arrow.names, tuple(ignore), path)
         table = file.read(columns=names)
         table.validate(full=True)  # offsets of a damaged file may point anywhere
-    except DataError:
+    return table_of(table, called(path))
+
+
+@contextmanager
+def damaged(path: Path) -> Iterator[None]:
+    """Turn what Arrow raises over damaged bytes into a DataError."""
+    try:
+        yield
+    except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         reason = shown(str(error).partition("\n")[0], 150)
         raise DataError(
             f"{called(path)}: the file is damaged or cut short: {reason}; write it again"
         ) from error
-    return table_of(table, called(path))
 
 
-def _names(names: list[str], ignore: tuple[str, ...], path: Path) -> list[str]:
+def names_of(names: list[str], ignore: tuple[str, ...], path: Path) -> list[str]:
+    """The columns to read; refuses names that come twice, and unknown ones to ignore."""
     if len(set(names)) < len(names):
         raise DataError(f"{called(path)}: two columns have one name among {listed(names)}")
     for name in ignore:

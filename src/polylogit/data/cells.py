@@ -61,7 +61,11 @@ def column_of(
     numbers = None if categorical else _plain_numbers(cells)
     if numbers is not None:
         return Column(name, "numeric", numbers)
-    words = _words_of(cells)
+    return column_of_words(name, words_of(cells), where, categorical=categorical)
+
+
+def column_of_words(name: str, words: Words, where: Placed, *, categorical: bool = False) -> Column:
+    """`column_of` where the different texts of the column are known."""
     if categorical or len(words.texts) == 0:
         return _as_written(name, words, "categorical" if categorical else "numeric")
     numeric = _numeric_words(words.texts)
@@ -70,7 +74,7 @@ def column_of(
     return _from_words(name, words, numeric, where)
 
 
-def _from_words(name: str, words: _Words, numeric: np.ndarray, where: Placed) -> Column:
+def _from_words(name: str, words: Words, numeric: np.ndarray, where: Placed) -> Column:
     truth = _truth(words.texts.to_pylist())
     if truth is not None:
         values, spelled = truth
@@ -109,8 +113,31 @@ def _cast(cells: Any) -> np.ndarray | None:
 # --- the slow way: every different text once ------------------------------------------------------
 
 
+def numbers_in(cells: pa.ChunkedArray) -> np.ndarray | None:
+    """The cells as finite numbers, NaN where missing; None where one of them is anything else."""
+    numbers = _plain_numbers(cells)
+    if numbers is not None:
+        return numbers
+    words = words_of(cells)
+    numeric = _numeric_words(words.texts)
+    return None if np.isnan(numeric).any() else np.append(numeric, np.nan)[words.codes]
+
+
+def refuse_misfit(name: str, cells: pa.ChunkedArray, where: Placed) -> None:
+    """Refuse the first cell that is no number, in a column that is known to mean numbers."""
+    words = words_of(cells)
+    wrong = np.isnan(_numeric_words(words.texts))
+    row = int(np.argmax(np.append(wrong, False)[words.codes]))
+    text = words.texts[int(words.codes[row])].as_py()
+    raise DataError(
+        f"{where.source}: column {shown(name)} holds {shown(text)} in {where.place(row)}, which "
+        f"is no number, in a column meant as numbers; {_advice(text)}, or name the column as "
+        "categorical"
+    )
+
+
 @dataclass(frozen=True, eq=False)
-class _Words:
+class Words:
     """The different texts of a column, spaces cut off, missing marks left out.
 
     `codes` int32 (N,) point into `texts`, -1 where missing; `counts` says how often each text
@@ -122,7 +149,8 @@ class _Words:
     counts: np.ndarray
 
 
-def _words_of(cells: pa.ChunkedArray) -> _Words:
+def words_of(cells: pa.ChunkedArray) -> Words:
+    """The different texts of a column, in the order in which they come."""
     encoded = _one_array(cells.dictionary_encode())
     trimmed = pc.ascii_trim_whitespace(encoded.dictionary).dictionary_encode()
     marks = pa.array(MISSING_MARKS, type=trimmed.dictionary.type)
@@ -130,7 +158,7 @@ def _words_of(cells: pa.ChunkedArray) -> _Words:
     number = np.where(missing, -1, np.cumsum(~missing) - 1).astype(np.int32)
     codes = number[trimmed.indices.to_numpy()][encoded.indices.to_numpy()]
     texts = trimmed.dictionary.filter(pa.array(~missing))
-    return _Words(texts, codes, np.bincount(codes[codes >= 0], minlength=len(texts)))
+    return Words(texts, codes, np.bincount(codes[codes >= 0], minlength=len(texts)))
 
 
 def _one_array(encoded: pa.ChunkedArray) -> pa.DictionaryArray:
@@ -158,7 +186,7 @@ def _truth(texts: list[str]) -> tuple[np.ndarray, tuple[str, str]] | None:
     return None
 
 
-def _as_written(name: str, words: _Words, kind: Any) -> Column:
+def _as_written(name: str, words: Words, kind: Any) -> Column:
     if kind == "numeric":
         return Column(name, "numeric", np.full(len(words.codes), np.nan))
     return Column(name, kind, words.codes, tuple(words.texts.to_pylist()))
@@ -175,7 +203,7 @@ def _bools(array: Any) -> np.ndarray:
 # --- numbers that are misspelled ------------------------------------------------------------------
 
 
-def _refuse_misspelled(name: str, words: _Words, numeric: np.ndarray, where: Placed) -> None:
+def _refuse_misspelled(name: str, words: Words, numeric: np.ndarray, where: Placed) -> None:
     wrong = np.isnan(numeric)
     meant = ~wrong | _look_alike(words.texts)
     if 2 * words.counts[meant].sum() < words.counts.sum():

@@ -14,8 +14,9 @@ import numpy as np
 from scipy import sparse
 
 from polylogit.schema import Schema
+from polylogit.stored import StoredRows
 
-Features: TypeAlias = "np.ndarray | sparse.csr_array[Any]"
+Features: TypeAlias = "np.ndarray | sparse.csr_array[Any] | StoredRows"
 
 
 class Placed(Protocol):
@@ -49,7 +50,7 @@ class Rows:
 class Matrix:
     """N rows of D numbers, with labels and weights as they came.
 
-    `features` (N, D) float32 or float64, dense C order or canonical CSR, finite.
+    `features` (N, D) float32 or float64, dense C order or canonical CSR, finite; or left in a file.
     `targets` raw: N labels of any type, or (N, K) rows of probabilities. `weights` raw: N numbers.
     `names` are the columns' names if the source had any; `lines` (N,) each row's line in a text
     file. `open_ended`: the source does not say how many columns there are beyond the last one it
@@ -73,7 +74,7 @@ class Matrix:
         """Return these rows (integer positions, any order)."""
         return replace(
             self,
-            features=self.features[rows],
+            features=_rows_of(self.features, rows),
             targets=_taken(self.targets, rows),
             weights=_taken(self.weights, rows),
             lines=_taken(self.lines, rows),
@@ -84,6 +85,10 @@ class Matrix:
         return Rows(self.source, self.lines).place(row)
 
 
+def _rows_of(features: Features, rows: np.ndarray) -> Features:
+    return features.take(rows) if isinstance(features, StoredRows) else features[rows]
+
+
 def _taken(values: Any, rows: np.ndarray) -> Any:
     return None if values is None else np.asarray(values)[rows]
 
@@ -92,7 +97,8 @@ def _taken(values: Any, rows: np.ndarray) -> Any:
 class Dataset:
     """N encoded rows: what a fit or a prediction starts from.
 
-    `features` (N, D) float32 or float64, dense C order or CSR, finite.
+    `features` (N, D) float32 or float64, dense C order or CSR, finite; or `StoredRows`, which stay
+    in a file and come out a slice at a time.
     `schema` names the D columns and the K classes.
     `targets`: int64 codes (N,) into `schema.classes`, or float64 (N, K) rows of the simplex.
     `weights` (N,) float64, >= 0, with a finite positive sum.

@@ -54,21 +54,28 @@ def read_delimited(
     A DataError names the line (from 1, the header is line 1) and the column.
     """
     data = _checked_text(path)
-    header = _header(data, path, delimiter)
+    header = header_of(data, path, delimiter)
     categorical, ignore = tuple(categorical), tuple(ignore)
     for name in (*categorical, *ignore):
-        _refuse_unknown(name, header, path)
+        refuse_unknown(name, header, path)
     names = [name for name in header.names if name not in ignore]
-    cells = _cells(data, header, names, path)
-    rows = _rows(data, header, cells.num_rows, path)
-    known = names if numbers_in_model is None else numbers_in_model
-    text = {*categorical, *(name for name in names if name not in known)}
+    cells = cells_of(data, header, names, path)
+    rows = rows_of(data, header, cells.num_rows, path)
+    text = text_columns(names, categorical, numbers_in_model)
     columns = tuple(
         column_of(name, cells.column(name), rows, categorical=name in text) for name in names
     )
     lines = None if isinstance(rows.lines, range) else rows.lines
     first = None if rows.lines is None else header.n_lines + 1
     return Table(columns, rows.source, cells.num_rows, first, lines)
+
+
+def text_columns(
+    names: Sequence[str], categorical: Iterable[str], numbers_in_model: Collection[str] | None
+) -> set[str]:
+    """The columns to take as text whatever their cells look like; see `read_delimited`."""
+    known = names if numbers_in_model is None else numbers_in_model
+    return {*categorical, *(name for name in names if name not in known)}
 
 
 # --- bytes ----------------------------------------------------------------------------------------
@@ -78,26 +85,27 @@ def _checked_text(path: Path) -> bytes:
     """Bytes of the file that are UTF-8 without mark and without NUL, in lines of bounded length."""
     data = bytes_of(path)
     refuse_foreign(data[:4096], "text", path)
-    _refuse_other_encoding(data, path)
+    refuse_other_encoding(data, path)
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not re.search(rb"\S", data):
         raise DataError(f"{called(path)}: the file is empty, so it has no rows")
-    _refuse_long_line(data, path)
+    refuse_long_line(data, path)
     return data
 
 
-def _refuse_other_encoding(data: bytes, path: Path) -> None:
+def refuse_other_encoding(data: bytes, path: Path, before: int = 0, start: int = 0) -> None:
+    """Refuse what is not UTF-8; `before` lines and `start` bytes of the file precede `data`."""
     for mark, name in _MARKS:
-        if data.startswith(mark):
+        if data.startswith(mark) and not start:
             raise DataError(_encoding_message(path, f"{name} (by its byte order mark)", name))
     nul = data.find(b"\0")
     if nul >= 0:
-        raise DataError(_nul_message(data, nul, path))
+        raise DataError(_nul_message(data, nul, path, before, start))
     if not _is_utf8(data):
         try:
             data.decode()
         except UnicodeDecodeError as error:
-            raise DataError(_byte_message(data, error.start, path)) from error
+            raise DataError(_byte_message(data, error.start, path, before)) from error
 
 
 _MARKS = (
@@ -118,28 +126,29 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _nul_message(data: bytes, at: int, path: Path) -> str:
-    head = data[:1000]
+def _nul_message(data: bytes, at: int, path: Path, before: int, start: int) -> str:
+    head = b"" if start else data[:1000]
     for name, zeros, others in (
         ("UTF-16LE", head[1::2], head[::2]),
         ("UTF-16BE", head[::2], head[1::2]),
     ):
-        if zeros.count(0) > 0.9 * len(zeros) and others.count(0) < 0.1 * len(others):
+        if head and zeros.count(0) > 0.9 * len(zeros) and others.count(0) < 0.1 * len(others):
             return _encoding_message(path, f"{name} without a byte order mark", name)
+    line = before + _line_of(data, at)
     return (
-        f"{called(path)}: a NUL byte in line {_line_of(data, at)} (byte {at}): this is a binary "
-        "file or a damaged one, not text; export it again as CSV in UTF-8"
+        f"{called(path)}: a NUL byte in line {line} (byte {start + at}): this "
+        "is a binary file or a damaged one, not text; export it again as CSV in UTF-8"
     )
 
 
-def _byte_message(data: bytes, at: int, path: Path) -> str:
+def _byte_message(data: bytes, at: int, path: Path, before: int) -> str:
     byte = data[at : at + 1]
     seen = byte.decode("cp1252", errors="replace")
     reads = f" (the byte is {seen!r} there)" if seen.isprintable() and seen != "\ufffd" else ""
     return _encoding_message(
         path,
-        f"not UTF-8: byte 0x{byte.hex().upper()} in line {_line_of(data, at)}; most likely it is "
-        f"Latin-1 or Windows-1252{reads}",
+        f"not UTF-8: byte 0x{byte.hex().upper()} in line {before + _line_of(data, at)}; most "
+        f"likely it is Latin-1 or Windows-1252{reads}",
         "WINDOWS-1252",
     )
 
@@ -151,24 +160,25 @@ def _encoding_message(path: Path, seen: str, name: str) -> str:
     )
 
 
-def _refuse_long_line(data: bytes, path: Path) -> None:
+def refuse_long_line(data: bytes, path: Path, before: int = 0) -> None:
+    """Refuse a line that is no line of a table; `before` lines of the file precede `data`."""
     start = 0
     while len(data) - start > LONGEST_LINE:
         # The last line end within reach: all lines before it are short enough.
         end = data.rfind(b"\n", start, start + LONGEST_LINE + 1)
         if end < 0:
             raise DataError(
-                f"{called(path)}: line {_line_of(data, start)} is longer than "
+                f"{called(path)}: line {before + _line_of(data, start)} is longer than "
                 f"{LONGEST_LINE >> 20} MiB; this is no table, or its line ends were lost"
             )
         start = end + 1
 
 
 def _line_of(data: bytes, at: int) -> int:
-    return _line_ends(data, 0, at) + 1
+    return line_ends(data, 0, at) + 1
 
 
-def _line_ends(data: bytes, start: int, end: int) -> int:
+def line_ends(data: bytes, start: int, end: int) -> int:
     r"""Count line ends of every kind: \n, \r\n and a lone \r."""
     pairs = data.count(b"\r\n", start, end)
     return data.count(b"\n", start, end) + data.count(b"\r", start, end) - pairs
@@ -178,21 +188,24 @@ def _line_ends(data: bytes, start: int, end: int) -> int:
 
 
 @dataclass(frozen=True)
-class _Header:
+class Header:
+    """The names of the columns, and where the rows begin."""
+
     names: tuple[str, ...]
     delimiter: str
     n_lines: int  # lines up to and with the header
     n_bytes: int
 
 
-def _header(data: bytes, path: Path, delimiter: str | None) -> _Header:
+def header_of(data: bytes, path: Path, delimiter: str | None) -> Header:
+    """Read the header, which may stand below blank lines."""
     first_line = re.search(rb"[^\r\n]+", data)
     chosen = _delimiter(first_line[0].decode() if first_line else "", path, delimiter)
     fields, n_lines = _first_record(data, chosen, path)
     names = tuple(field.strip() for field in fields)
     _refuse_names(names, path)
     ends = (end.end() for end in re.finditer(rb"\r\n|\n|\r", data))
-    return _Header(names, chosen, n_lines, next(islice(ends, n_lines - 1, None), len(data)))
+    return Header(names, chosen, n_lines, next(islice(ends, n_lines - 1, None), len(data)))
 
 
 def _delimiter(line: str, path: Path, given: str | None) -> str:
@@ -243,7 +256,8 @@ def _refuse_names(names: Sequence[str], path: Path) -> None:
         )
 
 
-def _refuse_unknown(name: str, header: _Header, path: Path) -> None:
+def refuse_unknown(name: str, header: Header, path: Path) -> None:
+    """Refuse a name that is no column's."""
     if name not in header.names:
         raise DataError(
             f"{called(path)} has no column {shown(name)}{nearest(name, header.names)} (columns: "
@@ -254,14 +268,14 @@ def _refuse_unknown(name: str, header: _Header, path: Path) -> None:
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def _cells(data: bytes, header: _Header, names: Sequence[str], path: Path) -> pa.Table:
+def cells_of(data: bytes, header: Header, names: Sequence[str], path: Path) -> pa.Table:
     """Split the rows into text cells, one string column a name."""
     body = pa.py_buffer(data)[header.n_bytes :]
     if not re.compile(rb"[^\r\n]").search(data, header.n_bytes):
         raise DataError(f"{called(path)}: the file has a header and no rows")
     quoted = b'"' in data
     if quoted and data.count(b'"') % 2:  # pyarrow would take the rest of the file as one cell
-        _diagnose(data, header, path)
+        diagnose(data, header, path)
     try:
         return pv.read_csv(
             pa.BufferReader(body),
@@ -275,11 +289,11 @@ def _cells(data: bytes, header: _Header, names: Sequence[str], path: Path) -> pa
             ),
         )
     except pa.ArrowInvalid as error:
-        _diagnose(data, header, path)
+        diagnose(data, header, path)
         raise DataError(f"{called(path)}: {shown(str(error), 200)}") from error
 
 
-def _diagnose(data: bytes, header: _Header, path: Path) -> None:
+def diagnose(data: bytes, header: Header, path: Path) -> None:
     """Find the first row that is no row and raise its DataError; return if there is none."""
     expected = len(header.names)
     start = header.n_lines + 1
@@ -294,7 +308,8 @@ def _diagnose(data: bytes, header: _Header, path: Path) -> None:
                     )
                 start = header.n_lines + reader.line_num + 1
         except csv.Error as error:
-            raise DataError(_quote_message(data, start, str(error), path)) from error
+            before = 0 if header.n_bytes else header.n_lines  # what precedes a piece of the file
+            raise DataError(_quote_message(data, start, before, str(error), path)) from error
 
 
 def _fields(count: int) -> str:
@@ -307,25 +322,27 @@ def _ragged_advice(found: int, expected: int) -> str:
     return "; put a text that contains the delimiter into double quotes"
 
 
-def _quote_message(data: bytes, start: int, reason: str, path: Path) -> str:
+def _quote_message(data: bytes, start: int, before: int, reason: str, path: Path) -> str:
     if "unexpected end" not in reason:
         return (
             f"{called(path)}: line {start} cannot be split into fields ({reason}); a double quote "
             "within a quoted text is written twice"
         )
     ends = (end.end() for end in re.finditer(rb"\r\n|\n|\r", data))
-    rest = data[next(islice(ends, start - 2, None)) :].replace(b'""', b"  ")
-    line = start + _line_ends(rest, 0, rest.rfind(b'"'))
+    skipped = start - 1 - before  # lines of `data` before the row
+    begin = next(islice(ends, skipped - 1, None)) if skipped else 0
+    rest = data[begin:].replace(b'""', b"  ")
+    line = start + line_ends(rest, 0, rest.rfind(b'"'))
     return (
         f"{called(path)}: the double quote opened in line {line} is never closed; close it, or "
         "write a lone quote twice within a quoted text"
     )
 
 
-def _rows(data: bytes, header: _Header, n_rows: int, path: Path) -> Rows:
+def rows_of(data: bytes, header: Header, n_rows: int, path: Path) -> Rows:
     """Where each row stands: consecutive lines unless line breaks are quoted or lines are blank."""
     first = header.n_lines + 1
-    n_lines = _line_ends(data, header.n_bytes, len(data)) + (not data.endswith((b"\n", b"\r")))
+    n_lines = line_ends(data, header.n_bytes, len(data)) + (not data.endswith((b"\n", b"\r")))
     if n_lines == n_rows:
         return Rows(called(path), range(first, first + n_rows))
     starts = np.fromiter(_starts(data, header), np.int64)
@@ -333,7 +350,7 @@ def _rows(data: bytes, header: _Header, n_rows: int, path: Path) -> Rows:
     return Rows(called(path), starts if len(starts) == n_rows else None)
 
 
-def _starts(data: bytes, header: _Header) -> Iterator[int]:
+def _starts(data: bytes, header: Header) -> Iterator[int]:
     start = header.n_lines + 1
     with _wide_fields():
         reader = csv.reader(_lines(data[header.n_bytes :]), delimiter=header.delimiter)

@@ -44,13 +44,14 @@ def features_of(X: Any, where: Placed) -> Features:
 def dense_of(X: Any, where: Placed) -> np.ndarray:
     """Check a dense matrix; see `features_of`."""
     array = array_of(X, "X", where)
-    _refuse_shape(array.shape, where)
+    refuse_shape(array.shape, where)
     matrix = np.ascontiguousarray(_floats(array, where))
-    _refuse_infinite(matrix, where)
+    refuse_infinite(matrix, where)
     return matrix
 
 
-def _refuse_shape(shape: tuple[int, ...], where: Placed) -> None:
+def refuse_shape(shape: tuple[int, ...], where: Placed) -> None:
+    """Refuse what is no (N, D) matrix of 1 to `MAX_FEATURES` columns."""
     if len(shape) == 1:
         raise DataError(
             f"{where.source}: X has shape {shape}, one axis; expected (N, D): use X[:, None] if "
@@ -74,14 +75,18 @@ def _refuse_shape(shape: tuple[int, ...], where: Placed) -> None:
 def _floats(array: np.ndarray, where: Placed) -> np.ndarray:
     if array.dtype.kind == "O":
         return _from_objects(array, where)
-    if array.dtype.kind not in "biuf":
-        raise DataError(
-            f"{where.source}: X has dtype {array.dtype}; features are real numbers"
-            f"{_advice(array.dtype.kind)}"
-        )
+    refuse_kind(array.dtype, where)
     narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
     with np.errstate(over="ignore"):  # a long double may become infinite: found just after
         return array.astype(np.float32 if narrow else np.float64, copy=False)
+
+
+def refuse_kind(dtype: np.dtype, where: Placed) -> None:
+    """Refuse a type that is not of real numbers."""
+    if dtype.kind not in "biuf":
+        raise DataError(
+            f"{where.source}: X has dtype {dtype}; features are real numbers{_advice(dtype.kind)}"
+        )
 
 
 def _from_objects(array: np.ndarray, where: Placed) -> np.ndarray:
@@ -113,13 +118,14 @@ def _advice(kind: str) -> str:
     return advice.get(kind, "")
 
 
-def _refuse_infinite(matrix: np.ndarray, where: Placed) -> None:
+def refuse_infinite(matrix: np.ndarray, where: Placed, first: int = 0) -> None:
+    """Refuse NaN and infinity; `first` is the row of the whole that `matrix` begins with."""
     step = max(1, _BLOCK // matrix.shape[1])
     for start in range(0, len(matrix), step):
         if not np.isfinite(matrix[start : start + step]).all():
             bad = ~np.isfinite(matrix)
             row, column = (int(at) for at in np.argwhere(bad)[0])
-            raise DataError(_infinite_message(matrix[bad], row, column, where))
+            raise DataError(_infinite_message(matrix[bad], first + row, column, where))
 
 
 def _infinite_message(bad: np.ndarray, row: int, column: int, where: Placed) -> str:
@@ -137,7 +143,7 @@ def _infinite_message(bad: np.ndarray, row: int, column: int, where: Placed) -> 
 
 def csr_of(X: Any, where: Placed) -> sparse.csr_array[Any]:
     """Check any scipy sparse matrix; return canonical CSR (sorted, no duplicates)."""
-    _refuse_shape(X.shape, where)
+    refuse_shape(X.shape, where)
     if X.dtype.kind not in "biuf":
         raise DataError(
             f"{where.source}: the sparse X has dtype {X.dtype}; features are real numbers"
@@ -247,7 +253,7 @@ def _refuse_infinite_entries(X: sparse.csr_array[Any], where: Placed) -> None:
 
 def _scipy_of(tensor: torch.Tensor, where: Placed) -> Any:
     if tensor.ndim != 2:
-        _refuse_shape(tuple(tensor.shape), where)
+        refuse_shape(tuple(tensor.shape), where)
     plain = tensor.detach().cpu().to_sparse_coo().coalesce()
     rows, columns = plain.indices().numpy()
     values = array_of(plain.values(), "X", where)

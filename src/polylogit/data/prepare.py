@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from scipy import sparse
 
+from polylogit.data import stored_table
 from polylogit.data.dataset import Dataset, Features, Matrix
+from polylogit.data.stored_table import StoredTable
 from polylogit.data.targets import (
     Targets,
     from_column,
@@ -19,7 +21,7 @@ from polylogit.data.targets import (
     weights_of,
 )
 from polylogit.errors import OptionError, SchemaError, TargetError
-from polylogit.schema import Schema, Table, listed, shown
+from polylogit.schema import Encoded, Schema, Table, listed, shown
 
 TARGET = "y"
 """What the labels of a matrix are called in a schema."""
@@ -98,16 +100,18 @@ def dataset_of_table(
     """Encode a table of feature columns; `by_position` lets plain columns stand for a matrix."""
     if schema is None:
         classes = _learnable(targets, weights, table)
-        schema = Schema.infer(table, classes, target)
+        stored = isinstance(table, StoredTable)
+        infer: Any = stored_table.infer if stored else Schema.infer
+        schema = infer(table, classes, target)
     elif by_position and schema.kind == "array":
         table = _renamed(table, schema)
     if targets is not None:
         targets = known(targets, schema.classes, table)
-    encoded = schema.encode(table)
+    features, encoded = _encoded(table, schema)
     wanted = {feature.name for feature in schema.features} | {schema.target}
     ignored = tuple(name for name in table.names if name not in wanted)
     return Dataset(
-        features=encoded.matrix,
+        features=features,
         schema=schema,
         targets=None if targets is None else targets.values,
         weights=weights,
@@ -116,6 +120,13 @@ def dataset_of_table(
         unseen=encoded.unseen,
         ignored=ignored,
     )
+
+
+def _encoded(table: Table, schema: Schema) -> tuple[Features, Encoded]:
+    if isinstance(table, StoredTable):
+        return stored_table.encode(schema, table)
+    encoded = schema.encode(table)
+    return encoded.matrix, encoded
 
 
 def dataset_of_matrix(matrix: Matrix, schema: Schema | None) -> Dataset:
@@ -159,9 +170,9 @@ def _fitted(matrix: Matrix, schema: Schema) -> Features:
             "these names"
         )
     if matrix.open_ended and width < schema.n_features and sparse.issparse(matrix.features):
-        wider = matrix.features.copy()
+        wider = cast("Any", matrix.features).copy()
         wider.resize((matrix.n_rows, schema.n_features))
-        return wider
+        return cast("Features", wider)
     if width != schema.n_features:
         raise SchemaError(
             f"{matrix.source}: X has shape {matrix.features.shape}, but the model was fitted on "

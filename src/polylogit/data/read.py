@@ -5,26 +5,40 @@ The suffix picks the reader, and the file's first bytes where the suffix says no
     .csv .tsv .tab        delimited     .npz    arrays: X and y, or CSR parts and y
     .parquet .pq          Parquet       .npy    features alone
     .arrow .feather .ipc  Arrow IPC     .svm .svmlight .libsvm   svmlight
+    .safetensors          arrays: the tensors X and y
+
+What would take more memory than allowed is streamed: tables by way of a cache on disk, npy,
+uncompressed npz and safetensors where they lie.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from polylogit.data.array_stream import (
+    read_safetensors,
+    stream_npy,
+    stream_npz,
+    stream_safetensors,
+)
 from polylogit.data.arrays import read_npy, read_npz
 from polylogit.data.arrow import read_ipc, read_parquet
+from polylogit.data.arrow_stream import cells_in_parquet, stream_ipc, stream_parquet
+from polylogit.data.budget import size_of
 from polylogit.data.dataset import Dataset, Matrix
 from polylogit.data.delimited import read_delimited
+from polylogit.data.delimited_stream import stream_delimited
 from polylogit.data.examples import resolved
 from polylogit.data.frames import is_frame, read_frame
 from polylogit.data.prepare import prepare, split
-from polylogit.data.source import head_of, kind_of, refuse_foreign
+from polylogit.data.source import called, head_of, kind_of, opened, refuse_foreign
 from polylogit.data.svmlight import ZeroBased, looks_like_svmlight, read_svmlight
 from polylogit.errors import DataError, OptionError
-from polylogit.schema import Schema, Table
+from polylogit.schema import Schema, Table, shown
 
 __all__ = ["prepare", "read", "read_table", "split"]
 
@@ -39,6 +53,7 @@ _SUFFIXES: Mapping[str, str] = {
     ".ipc": "arrow",
     ".npz": "npz",
     ".npy": "npy",
+    ".safetensors": "safetensors",
     ".svm": "svmlight",
     ".svmlight": "svmlight",
     ".libsvm": "svmlight",
@@ -74,8 +89,23 @@ _READERS: Mapping[str, Callable[[Path, _Options], Table | Matrix]] = {
     "arrow": lambda path, options: read_ipc(path, **options.only("ignore")),
     "npz": lambda path, options: read_npz(path, **options.only()),
     "npy": lambda path, options: read_npy(path, **options.only()),
+    "safetensors": lambda path, options: read_safetensors(path, **options.only()),
     "svmlight": lambda path, options: read_svmlight(path, **options.only("zero_based")),
 }
+
+_STREAMED: Mapping[str, Callable[[Path, _Options], Table | Matrix]] = {
+    "delimited": lambda path, options: stream_delimited(
+        path, **options.only("delimiter", "categorical", "ignore", "numbers_in_model")
+    ),
+    "parquet": lambda path, options: stream_parquet(path, **options.only("ignore")),
+    "arrow": lambda path, options: stream_ipc(path, **options.only("ignore")),
+    "npz": lambda path, options: stream_npz(path, **options.only()),
+    "npy": lambda path, options: stream_npy(path, **options.only()),
+    "safetensors": lambda path, options: stream_safetensors(path, **options.only()),
+}
+
+_NEED: Mapping[str, float] = {"delimited": 4, "arrow": 3, "svmlight": 3}
+"""Bytes in memory for a byte of the file, about: text is held as bytes, cells, columns and rows."""
 
 
 def read(
@@ -88,11 +118,13 @@ def read(
     categorical: Iterable[str] = (),
     ignore: Iterable[str] = (),
     zero_based: ZeroBased = "auto",
+    memory: int | str | None = None,
 ) -> Dataset:
     """Read a file, a built-in table or a DataFrame, and encode it: `read_table`, then `prepare`.
 
     With the `schema` of a model its categorical columns, and its label if the classes are text, are
-    read as text whatever the new cells look like.
+    read as text whatever the new cells look like. `memory` (bytes, or a text such as "2GiB") is
+    what the rows may take: beyond, they stay on disk and a fit streams them.
 
     >>> data = read("lesson", target="y")
     >>> data.features.shape, data.schema.classes
@@ -108,6 +140,7 @@ def read(
         schema=schema,
         target=target,
         weights=weights,
+        memory=memory,
     )
     data = prepare(table, target=target, weights=weights, schema=schema)
     return replace(data, ignored=(*ignore, *data.ignored))
@@ -123,14 +156,16 @@ def read_table(
     schema: Schema | None = None,
     target: str | None = None,
     weights: str | None = None,
+    memory: int | str | None = None,
 ) -> Table | Matrix:
     """Read a file, a built-in table or a DataFrame without encoding it.
 
     `delimiter` and `categorical` (columns to take as text) apply to CSV and the like, `zero_based`
     to svmlight, `ignore` (columns to leave out) to every table. `schema`, `target` and `weights`,
-    if known, say which columns are text. A DataError says where a file goes wrong; a file that is
-    missing is looked up among the built-in tables first.
+    if known, say which columns are text; `memory` is that of `read`. A DataError says where a file
+    goes wrong; a file that is missing is looked up among the built-in tables first.
     """
+    allowed = None if memory is None else size_of(memory)
     options = _Options(
         delimiter, _names(categorical, "categorical"), _names(ignore, "ignore"), zero_based
     )
@@ -145,7 +180,23 @@ def read_table(
     kind = _kind(path)
     if kind == "delimited" and schema is not None:
         options = replace(options, numbers_in_model=_numbers(schema, target, weights))
-    return _READERS[kind](path, options)
+    if allowed is None or _need(path, kind) <= allowed:
+        return _READERS[kind](path, options)
+    if kind not in _STREAMED:
+        raise DataError(
+            f"{called(path)}: does not fit in the memory allowed ({shown(memory)}), and svmlight "
+            "files are not streamed; allow more memory, or save the rows as Parquet"
+        )
+    return _STREAMED[kind](path, options)
+
+
+def _need(path: Path, kind: str) -> float:
+    """Bytes that reading the whole file into memory would take, about."""
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+    if kind == "parquet":
+        return size + 16 * cells_in_parquet(path)
+    return _NEED.get(kind, 2) * size
 
 
 def _kind(path: Path) -> str:

@@ -137,3 +137,25 @@ def refuse_foreign(head: bytes, expected: str, path: Path) -> None:
     if kind != expected:
         advice = _ADVICE.get(kind, f"{kind} data; unpack or export it first")
         raise DataError(f"{called(path)}: by its first bytes this is {advice}")
+
+
+class Unchanged:
+    """Watches a file that is read for a while; `check` is a DataError if it changed meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.first = self._stamp()
+
+    def check(self) -> None:
+        """Refuse a file that is no longer what it was."""
+        now = self._stamp()
+        if now != self.first:
+            raise DataError(
+                f"{called(self.path)}: the file changed while it was read ({self.first[0]} bytes "
+                f"at first, {now[0]} now); wait until it is written and try again"
+            )
+
+    def _stamp(self) -> tuple[int, int, int]:
+        with opened(self.path) as file:
+            found = os.fstat(file.fileno())
+        return found.st_size, found.st_mtime_ns, found.st_ino

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,23 +59,33 @@ def score(
     >>> round(result.accuracy, 4), round(result.log_loss, 4), result.confusion.tolist()
     (0.6667, 0.4149, [[1, 0], [1, 1]])
     """
-    n_rows, n_classes = log_probabilities.shape
-    share = _shares(n_rows, weights)
-    rows = np.arange(n_rows)
-    predicted = log_probabilities.argmax(1)
-    probabilities = np.exp(log_probabilities)
-    truth_probability = probabilities[rows, codes]
-    squares = np.square(probabilities).sum(1) - 2 * truth_probability + 1
+    whole = slice(0, len(log_probabilities))
+    n_classes = log_probabilities.shape[1]
+    return score_parts([(whole, log_probabilities)], codes, n_classes, weights)
+
+
+def score_parts(
+    parts: Iterable[tuple[slice, np.ndarray]],
+    codes: np.ndarray,
+    n_classes: int,
+    weights: np.ndarray | None = None,
+) -> Scores:
+    """`score` where the log-probabilities come some rows at a time: which rows, and theirs."""
+    share = _shares(len(codes), weights)
+    means = np.zeros(4)
     confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
-    np.add.at(confusion, (codes, predicted), 1)
     weighed = np.zeros((n_classes, n_classes))
-    np.add.at(weighed, (codes, predicted), share)
+    for rows, log_probabilities in parts:
+        predicted, truth = log_probabilities.argmax(1), codes[rows]
+        means += _means(log_probabilities, predicted, truth, share[rows])
+        np.add.at(confusion, (truth, predicted), 1)
+        np.add.at(weighed, (truth, predicted), share[rows])
     precision, recall, f1, macro = _per_class(weighed)
     return Scores(
-        n_rows,
-        accuracy=float(share[predicted == codes].sum() / share.sum()),
-        log_loss=float(share @ -log_probabilities[rows, codes]),
-        brier=float(share @ np.maximum(squares, 0.0)),
+        len(codes),
+        accuracy=float(means[0] / means[3]),  # all rows right gives exactly 1
+        log_loss=float(means[1]),
+        brier=float(means[2]),
         macro_f1=macro,
         confusion=confusion,
         precision=precision,
@@ -82,6 +93,16 @@ def score(
         f1=f1,
         support=confusion.sum(1),
     )
+
+
+def _means(
+    log_probabilities: np.ndarray, predicted: np.ndarray, truth: np.ndarray, share: np.ndarray
+) -> np.ndarray:
+    """What these rows give to accuracy, log loss, Brier score and the weight of all rows (4,)."""
+    log_truth = log_probabilities[np.arange(len(truth)), truth]
+    squares = np.square(np.exp(log_probabilities)).sum(1) - 2 * np.exp(log_truth) + 1
+    brier = share @ np.maximum(squares, 0.0)
+    return np.array([share[predicted == truth].sum(), share @ -log_truth, brier, share.sum()])
 
 
 def _shares(n_rows: int, weights: np.ndarray | None) -> np.ndarray:

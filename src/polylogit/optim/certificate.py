@@ -46,7 +46,8 @@ import torch
 from torch import Tensor
 
 from polylogit.design import Block
-from polylogit.optim.objective import SoftmaxObjective, _chunks, logits_of
+from polylogit.optim.logits import parts
+from polylogit.optim.objective import SoftmaxObjective, logits_of
 from polylogit.optim.penalty import ElasticNet
 from polylogit.optim.preconditioner import cholesky
 from polylogit.optim.problem import Certificate, Evaluation
@@ -108,10 +109,9 @@ def _kinked_gap(objective: SoftmaxObjective, at: Evaluation, theta: float) -> fl
 
 def _divergence(objective: SoftmaxObjective, at: Evaluation, theta: float) -> float:
     """sum_i s_i KL(q_i | p_i) with q = t + theta (p - t)."""
-    logits = logits_of(at)
     total = torch.zeros((), dtype=torch.float64)
-    for rows in _chunks(*logits.shape):
-        log_p = torch.log_softmax(logits[rows], 1)
+    for rows, logits in parts(logits_of(at)):
+        log_p = torch.log_softmax(logits, 1)
         p = log_p.exp()
         q = p - (1 - theta) * objective.targets.subtract_from(p.clone(), rows)
         q = q.clamp_min(0)

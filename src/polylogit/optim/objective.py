@@ -11,7 +11,8 @@ R_i = s_i (p_i - t_i):
     H (U, u) : Q = X U' + u,   G = s * P * (Q - sum(P * Q)),   (G' X + ridge U, 1' G)
 
 Products with X run in `dtype`, sums over rows in float64 whatever it is. What is computed in
-float32 only steers: proofs ask for float64. Hessian products run in `fast`.
+float32 only steers: proofs ask for float64. Hessian products run in `fast`. The logits of a point
+are kept up to `LOGITS_BYTES` and made again block by block beyond (`polylogit.optim.logits`).
 Derivation: Boehning, "Multinomial logistic regression algorithm", Ann. Inst. Statist. Math. 44
 (1992), eq. 2.1 to 2.4.
 
@@ -25,18 +26,35 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from polylogit.design import Block, Design, column_pairs
+from polylogit.optim.logits import (
+    Logits,
+    RecomputedLogits,
+    Tally,
+    chunks,
+    inside,
+    logits_in,
+    parts,
+    row_slices,
+    shifted,
+)
 from polylogit.optim.penalty import ElasticNet, Penalty
-from polylogit.optim.preconditioner import DiagonalPreconditioner, GramPreconditioner, Kept
-from polylogit.optim.problem import Evaluation, Preconditioner
+from polylogit.optim.preconditioner import (
+    DiagonalPreconditioner,
+    GramPreconditioner,
+    Kept,
+    cholesky,
+)
+from polylogit.optim.problem import Evaluation, Line, Preconditioner
 
-LOGITS_BYTES = 2**30  # keep the logits of a point up to this size, recompute them beyond
-CHUNK_ELEMENTS = 2**18  # of logits per elementwise step, so that temporaries stay in cache
+LOGITS_BYTES = 2**28  # of one matrix of logits; a line search keeps four, or none
+MANY_CLASSES = 2048  # from here on a K x K matrix is made in float32, and not in every step
 PRODUCT_BYTES = 4 * 2**20  # of features times probabilities at a time, to stay in cache
 BALANCED = 4e-16  # sums of residuals that are but rounding
 MOST_WRITTEN = 2000  # parameters between which a part of the Hessian is ever written out
@@ -98,13 +116,6 @@ class Distributions:
 Targets = Labels | Distributions
 
 
-@dataclass
-class Tally:
-    """How often the rows were read."""
-
-    passes: int = 0
-
-
 @dataclass(frozen=True)
 class SoftmaxObjective:
     """F as a `Problem`. A point is (m, D + 1), the bias in the last column; (m, D) without one.
@@ -124,7 +135,7 @@ class SoftmaxObjective:
     offsets: Tensor | None = None  # (N, K) float64
     dtype: torch.dtype = torch.float64
     fast: torch.dtype = torch.float32
-    reduce: Reduce = lambda partial: partial
+    reduce: Reduce = lambda part: part
     tally: Tally = field(default_factory=Tally)
     kept: Kept | None = None  # sums of the preconditioner that may be used again
 
@@ -132,16 +143,17 @@ class SoftmaxObjective:
 
     def evaluate(self, point: Tensor) -> Evaluation:
         """F and its gradient in one pass."""
-        weight, bias = (part.to(self.dtype) for part in self.split(point))
-        logits = torch.empty(self.design.n_rows, self.n_classes, dtype=self.dtype)
+        recomputed = self._recomputed(point)
+        kept = None
+        if self.keeps_logits:
+            kept = torch.empty(self.design.n_rows, self.n_classes, dtype=self.dtype)
 
         def contribution(block: Block) -> Tensor:
-            z = torch.add(block.matmul(weight), bias, out=logits[block.rows])
-            if self.offsets is not None:
-                z.add_(self.offsets[block.rows])
+            z = recomputed.of(block, None if kept is None else kept[block.rows])
             return self._gradient_sums(block, z, torch.softmax(z, 1))
 
-        return self._evaluation(point, self._sum(contribution, self.dtype), logits)
+        flat = self._sum(contribution, self.dtype)
+        return self._evaluation(point, flat, recomputed if kept is None else kept)
 
     def evaluate_known(self, point: Tensor, logits: Tensor, probabilities: Tensor) -> Evaluation:
         """As `evaluate` where Z and P (N, K) are known already: half the products. P is used up."""
@@ -151,32 +163,48 @@ class SoftmaxObjective:
 
         return self._evaluation(point, self._sum(contribution, self.dtype), logits)
 
-    def line(self, at: Evaluation, direction: Tensor) -> LogitLine:
-        """F along a line: one pass for the logits' own direction, none for any trial step."""
+    def line(self, at: Evaluation, direction: Tensor) -> Line:
+        """F along a line: one pass for the logits' own direction, none for any trial step.
+
+        Where logits are not kept, a trial costs a pass and the evaluation there is free.
+        """
+        if isinstance(logits_of(at), RecomputedLogits):
+            return RecomputedLine(self, at, direction)
         return LogitLine(self, at, direction, self._products(direction))
 
     def curvature(self, at: Evaluation) -> SoftmaxCurvature:
-        """The Hessian at `at`, its probabilities kept in `fast`."""
-        return SoftmaxCurvature(self, torch.softmax(logits_of(at), 1).to(self.fast))
+        """The Hessian at `at`, its probabilities kept in `fast` if they are kept at all."""
+        logits = logits_of(at)
+        if isinstance(logits, RecomputedLogits):
+            return SoftmaxCurvature(self, logits.to(self.fast))
+        return SoftmaxCurvature(self, torch.softmax(logits, 1).to(self.fast))
 
     def preconditioner(self, at: Evaluation) -> Preconditioner:
         """One curvature for all classes: rows weighted by (1 - |p_i|^2)/(K - 1).
 
         Designs too wide for a D x D matrix get the diagonal of the Hessian itself.
         """
-        probabilities, kept = torch.softmax(logits_of(at), 1), self.kept or Kept()
-        if self.design.n_features > WIDEST_GRAM:
-            spread = probabilities.sub_(probabilities.square())
-            weights = spread.mul_(self.weights[:, None].to(spread.dtype)).to(self.fast)
-            diagonal = kept.renewed(
-                float(weights.sum()),
-                lambda: self._sum(lambda block: _gram_diagonal(block, weights), self.fast),
-            )
-            return DiagonalPreconditioner(self._bordered_diagonal(diagonal))
-        spread = (1 - probabilities.square().sum(1)) / (self.n_classes - 1)
-        share = (self.weights * spread).to(self.fast)
-        gram = kept.renewed(float(share.sum()), lambda: self._curvature_gram(share))
-        return GramPreconditioner(gram + torch.diag(self.ridge_columns()))
+        logits = logits_of(at)
+        wide = self.design.n_features > WIDEST_GRAM
+        make = self._curvature_diagonal if wide else self._curvature_gram
+        if self.kept is None or isinstance(logits, RecomputedLogits):
+            # of logits that are not kept, the rows' curvature costs the pass that it could save
+            sums = make(logits if isinstance(logits, Tensor) else logits.to(self.fast))
+        else:
+            sums = self.kept.renewed(self._total_curvature(logits), partial(make, logits))
+        if wide:
+            return DiagonalPreconditioner(self._bordered_diagonal(sums))
+        return GramPreconditioner(sums + torch.diag(self.ridge_columns()))
+
+    @property
+    def keeps_logits(self) -> bool:
+        """Whether the logits of a point stay in memory."""
+        size = self.design.n_rows * self.n_classes * self.dtype.itemsize
+        return self.design.keeps_logits and size <= LOGITS_BYTES
+
+    def _recomputed(self, point: Tensor) -> RecomputedLogits:
+        weight, bias = (part.to(self.dtype) for part in self.split(point))
+        return RecomputedLogits(self.design, weight, bias, self.offsets, self.tally)
 
     def thresholds(self) -> Tensor:
         """The lasso's strength for every parameter (K, D + 1), zero for the bias."""
@@ -201,17 +229,25 @@ class SoftmaxObjective:
         return self._balanced(at.point, logits_of(at))
 
     def balanced(self, point: Tensor) -> Evaluation:
-        """F and its gradient at these V and their best bias, at the price of `evaluate`."""
+        """F and its gradient at these V and their best bias, at the price of `evaluate`.
+
+        Where logits are not kept, every step to the best bias costs one more pass.
+        """
+        if not self.keeps_logits:
+            recomputed = self._recomputed(point)
+            return self._balanced(point, recomputed) if self.intercept else self.evaluate(point)
         logits = self._logits(point)
         if not self.intercept:
             return self.evaluate_known(point, logits, torch.softmax(logits, 1))
         return self._balanced(point, logits)
 
-    def _balanced(self, point: Tensor, logits: Tensor) -> Evaluation:
+    def _balanced(self, point: Tensor, logits: Logits) -> Evaluation:
         shift = best_bias_shift(logits, self.mass, self.weights)
         step = torch.zeros_like(point)
         step[:, -1] = self.contract(shift[:, None]).squeeze(1)
-        moved = logits + shift.to(self.dtype)
+        moved = shifted(logits, shift)
+        if isinstance(moved, RecomputedLogits):
+            return self.evaluate(point + step)
         return self.evaluate_known(point + step, moved, torch.softmax(moved, 1))
 
     def _logits(self, point: Tensor) -> Tensor:
@@ -296,17 +332,17 @@ class SoftmaxObjective:
     def _gradient_sums(self, block: Block, logits: Tensor, probabilities: Tensor) -> Tensor:
         """[loss, dF/dV, dF/db] of a block's rows, flat; residuals take the place of P."""
         loss = torch.zeros((), dtype=torch.float64)
-        for part in _chunks(*logits.shape):
-            z, p, inside = logits[part], probabilities[part], _inside(block.rows, part)
-            losses = _lse(z, p) - self.targets.dot(z, inside)
-            loss += self.weights[inside] @ losses.double()
-            self.targets.subtract_from(p, inside)
-            p.mul_(self.weights[inside, None].to(p.dtype))
+        for part in chunks(*logits.shape):
+            z, p, rows = logits[part], probabilities[part], inside(block.rows, part)
+            losses = _lse(z, p) - self.targets.dot(z, rows)
+            loss += self.weights[rows] @ losses.double()
+            self.targets.subtract_from(p, rows)
+            p.mul_(self.weights[rows, None].to(p.dtype))
         sums = probabilities.sum(0, dtype=torch.float64)
         products = block.rmatmul(probabilities).double().flatten()
         return torch.cat([loss.reshape(1), products, sums])
 
-    def _evaluation(self, point: Tensor, flat: Tensor, logits: Tensor) -> Evaluation:
+    def _evaluation(self, point: Tensor, flat: Tensor, logits: Logits) -> Evaluation:
         weight, _ = self.split(point)
         size = weight.numel()
         gradient = flat[1 : 1 + size].view_as(weight) + self.ridge.gradient(weight)
@@ -317,10 +353,33 @@ class SoftmaxObjective:
 
     # ------------------------------------------------------------------- for the preconditioner
 
-    def _curvature_gram(self, weights: Tensor) -> Tensor:
+    def _total_curvature(self, logits: Tensor) -> float:
+        """sum_i s_i (1 - |p_i|^2), without a pass."""
+        total = 0.0
+        for rows, z in parts(logits):
+            spread = 1 - torch.softmax(z, 1).square_().sum(1)
+            total += float(self.weights[rows] @ spread.double())
+        return total
+
+    def _curvature_gram(self, logits: Logits) -> Tensor:
         """X~' diag(w) X~, with the bias as last column of X~."""
-        gram = self._sum(lambda block: _bordered_gram(block, weights), self.fast).double()
+
+        def contribution(block: Block) -> Tensor:
+            p = torch.softmax(logits_in(logits, block), 1)
+            spread = (1 - p.square_().sum(1)) / (self.n_classes - 1)
+            return _bordered_gram(block, (self.weights[block.rows] * spread).to(self.fast))
+
+        gram = self._sum(contribution, self.fast)
         return gram if self.intercept else gram[:-1, :-1]
+
+    def _curvature_diagonal(self, logits: Logits) -> Tensor:
+        """The diagonal of the Hessian without the ridge, for every class (K, D + 1)."""
+
+        def contribution(block: Block) -> Tensor:
+            p = torch.softmax(logits_in(logits, block), 1).to(self.fast)
+            return _gram_diagonal(block, p, self.weights)
+
+        return self._sum(contribution, self.fast)
 
     def _bordered_diagonal(self, diagonal: Tensor) -> Tensor:
         kept = diagonal if self.intercept else diagonal[:, :-1]
@@ -328,9 +387,9 @@ class SoftmaxObjective:
         return full + self.ridge_columns()
 
 
-def logits_of(at: Evaluation) -> Tensor:
-    """The logits Z (N, K) that an evaluation of this objective keeps."""
-    if not isinstance(at.state, Tensor):
+def logits_of(at: Evaluation) -> Logits:
+    """The logits Z (N, K) of an evaluation of this objective, kept or not."""
+    if not isinstance(at.state, Logits):
         raise TypeError(f"an evaluation of another problem: its state is {type(at.state).__name__}")
     return at.state
 
@@ -345,18 +404,8 @@ def _row_sums(matrix: Tensor) -> Tensor:
     return matrix @ matrix.new_ones(matrix.shape[1])
 
 
-def _chunks(n_rows: int, n_classes: int) -> list[slice]:
-    return _row_slices(n_rows, max(1, CHUNK_ELEMENTS // n_classes))
-
-
-def _inside(rows: slice, part: slice) -> slice:
-    """The rows of `part`, counted within `rows`, as rows of the whole."""
-    return slice(rows.start + part.start, rows.start + part.stop)
-
-
-def _bordered_gram(block: Block, weights: Tensor) -> Tensor:
-    """[X 1]' diag(w) [X 1] (D + 1, D + 1)."""
-    share = weights[block.rows]
+def _bordered_gram(block: Block, share: Tensor) -> Tensor:
+    """[X 1]' diag(w) [X 1] (D + 1, D + 1) for the w (B,) of a block."""
     edge = block.rmatmul(share[:, None])
     corner = share.sum().reshape(1, 1)
     return torch.cat([torch.cat([block.gram(share), edge.T], 1), torch.cat([edge, corner], 1)])
@@ -370,10 +419,10 @@ def _columns_of(block: Block, columns: Tensor, n_features: int) -> Tensor:
     return torch.cat([real, real.new_ones(len(real), 1)], 1)
 
 
-def _gram_diagonal(block: Block, weights: Tensor) -> Tensor:
-    """The diagonal of [X 1]' diag(w_k) [X 1] for every class (K, D + 1)."""
-    share = weights[block.rows]
-    return torch.cat([block.gram_diagonal(share), share.sum(0)[:, None]], 1)
+def _gram_diagonal(block: Block, p: Tensor, weights: Tensor) -> Tensor:
+    """The diagonal of [X 1]' diag(s p_k (1 - p_k)) [X 1] for every class (K, D + 1)."""
+    spread = (p - p.square()).mul_(weights[block.rows, None].to(p.dtype))
+    return torch.cat([block.gram_diagonal(spread), spread.sum(0)[:, None]], 1)
 
 
 def contrast_basis(n_classes: int) -> Tensor:
@@ -391,35 +440,66 @@ def contrast_basis(n_classes: int) -> Tensor:
     return basis
 
 
-def best_bias_shift(logits: Tensor, mass: Tensor, weights: Tensor, steps: int = 30) -> Tensor:
+def best_bias_shift(logits: Logits, mass: Tensor, weights: Tensor, steps: int = 30) -> Tensor:
     """The shift u (K,), sum u = 0, with sum_i s_i softmax(z_i + u) = mass.
 
     Newton's method on the convex function sum_i s_i lse(z_i + u) - mass.u, at most two nats a step.
+    With many classes a Hessian serves as long as the residual falls to a fifth with every step.
     """
-    shift, last = torch.zeros_like(mass), math.inf
+    shift, last, solve = torch.zeros_like(mass), math.inf, None
+    many, slow = len(mass) >= MANY_CLASSES, False
     for _ in range(steps):
-        sums, hessian = _bias_sums(logits, shift, weights)
+        sums, square = _bias_sums(logits, shift, weights, _wanted(many, solve is None or slow))
         residual = sums - mass
         size = float(residual.abs().max())
         if size <= BALANCED or (size < 1e-12 and size >= 0.5 * last):
             break  # what is left is rounding
-        last = size
-        # the all-ones direction is the shift that softmax cannot see; the lift, for saturated rows
-        lift = torch.finfo(mass.dtype).eps * torch.eye(len(mass), dtype=mass.dtype)
-        step = torch.linalg.solve(hessian + 1.0 / len(mass) + lift, residual)
+        slow, last = size > 0.2 * last, size
+        if square is not None:
+            solve = _bias_solver(sums, square)
+            del square
+        step = cast("_Solver", solve)(residual)
         step -= step.mean()
         shift -= step * min(1.0, 2.0 / float(step.abs().max().clamp_min(1e-300)))
     return shift
 
 
-def _bias_sums(logits: Tensor, shift: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """sum_i s_i p_i (K,) and sum_i s_i (diag(p_i) - p_i p_i') (K, K) at logits + shift."""
-    sums, square = torch.zeros_like(shift), shift.new_zeros(len(shift), len(shift))
-    for rows in _chunks(*logits.shape):
-        p = torch.softmax(logits[rows] + shift, 1)
+_Solver = Callable[[Tensor], Tensor]
+
+
+def _wanted(many: bool, renew: bool) -> torch.dtype | None:
+    """In which precision the Hessian of a step is made; None if the last one serves."""
+    if not many:
+        return torch.float64
+    return torch.float32 if renew else None
+
+
+def _bias_solver(sums: Tensor, square: Tensor) -> _Solver:
+    """r -> (diag(sums) - square)^-1 r for residuals that sum to zero; `square` is used up."""
+    hessian = square.neg_()
+    hessian.diagonal().add_(sums)
+    # the all-ones direction is the shift that softmax cannot see; the lift, for saturated rows
+    hessian.add_(1.0 / len(sums)).diagonal().add_(torch.finfo(hessian.dtype).eps)
+    if hessian.dtype == torch.float64:
+        return lambda residual: torch.linalg.solve(hessian, residual)
+    factor = cholesky(hessian)
+    return lambda r: torch.cholesky_solve(r.to(factor.dtype)[:, None], factor)[:, 0].to(r.dtype)
+
+
+def _bias_sums(
+    logits: Logits, shift: Tensor, weights: Tensor, hessian: torch.dtype | None
+) -> tuple[Tensor, Tensor | None]:
+    """sum_i s_i p_i (K,) and, if a type for it is given, sum_i s_i p_i p_i' (K, K) at z + u."""
+    sums, n_classes, square = torch.zeros_like(shift), len(shift), None
+    if hessian is not None:
+        square = torch.zeros(n_classes, n_classes, dtype=hessian)
+    for rows, z in parts(logits, 1 if square is None else n_classes // 16):
+        p = torch.softmax(z + shift, 1)
         sums += weights[rows] @ p
-        square.addmm_((p * weights[rows, None]).T, p)
-    return sums, torch.diag(sums) - square
+        if square is not None:
+            q = p.to(square.dtype)
+            square.addmm_((q * weights[rows, None].to(q.dtype)).T, q)
+    return sums, square
 
 
 class LogitLine:
@@ -439,9 +519,9 @@ class LogitLine:
 
     def derivatives(self, t: float) -> tuple[float, float]:
         """Slope sum_i s_i (p_i - t_i).dz_i and curvature sum_i s_i Var_p(dz_i), with the ridge."""
-        problem, before, self._tried = self.objective, logits_of(self.at), t
+        problem, before, self._tried = self.objective, cast("Tensor", logits_of(self.at)), t
         slope = curvature = torch.zeros((), dtype=torch.float64)
-        for rows in _chunks(*before.shape):
+        for rows in chunks(*before.shape):
             dz, share = self.change[rows], problem.weights[rows]
             z = torch.add(before[rows], dz, alpha=t, out=self._logits[rows])
             p = torch.softmax(z, 1, out=self._probabilities[rows])
@@ -466,12 +546,61 @@ class LogitLine:
         return self.objective.evaluate_known(point, logits, self._probabilities)
 
 
+class RecomputedLine:
+    """F along V + t dV with no logits kept: every trial is an evaluation, so taking it is free.
+
+    The slope is the gradient there times the direction; the curvature needs dZ of each block.
+    """
+
+    def __init__(self, objective: SoftmaxObjective, at: Evaluation, direction: Tensor) -> None:
+        self.objective, self.at, self.direction = objective, at, direction
+        weight, bias = (part.to(objective.dtype) for part in objective.split(direction))
+        self._change = RecomputedLogits(objective.design, weight, bias)
+        self._tried: tuple[float, Evaluation] | None = None
+
+    def derivatives(self, t: float) -> tuple[float, float]:
+        """Slope dF.d and curvature sum_i s_i Var_p(dz_i), with the ridge, in one pass."""
+        problem, point = self.objective, self.at.point + t * self.direction
+        logits = problem._recomputed(point)
+
+        def contribution(block: Block) -> Tensor:
+            z, dz = logits.of(block), self._change.of(block)
+            p = torch.softmax(z, 1)
+            bend = _spread_along(p, dz, problem.weights[block.rows])
+            del dz
+            return torch.cat([bend.reshape(1), problem._gradient_sums(block, z, p)])
+
+        flat = problem._sum(contribution, problem.dtype)
+        there = problem._evaluation(point, flat[1:], logits)
+        self._tried = t, there
+        ahead, _ = problem.split(self.direction)
+        curvature = flat[0] + (problem.ridge.gradient(ahead) * ahead).sum()
+        return float((there.gradient * self.direction).sum()), float(curvature)
+
+    def evaluate(self, t: float) -> Evaluation:
+        """F and its gradient there; free where it was tried last."""
+        if self._tried is not None and self._tried[0] == t:
+            return self._tried[1]
+        return self.objective.evaluate(self.at.point + t * self.direction)
+
+
+def _spread_along(p: Tensor, dz: Tensor, weights: Tensor) -> Tensor:
+    """sum_i s_i Var_p(dz_i) over a block, in float64."""
+    total = torch.zeros((), dtype=torch.float64)
+    for rows in chunks(*p.shape):
+        weighted = p[rows] * dz[rows]
+        mean = _row_sums(weighted)
+        spread = _row_sums(weighted.mul_(dz[rows])) - mean.square()
+        total += weights[rows] @ spread.double()
+    return total
+
+
 @dataclass(frozen=True)
 class SoftmaxCurvature:
-    """The Hessian of F where the probabilities are P (N, K)."""
+    """The Hessian of F where the probabilities are P (N, K), kept or made again from logits."""
 
     objective: SoftmaxObjective
-    probabilities: Tensor
+    probabilities: Logits
 
     def product(self, direction: Tensor) -> Tensor:
         """H times a direction in one pass: diag(p) - pp' between two products with X."""
@@ -480,7 +609,7 @@ class SoftmaxCurvature:
         weights = problem.weights.to(problem.fast)
 
         def contribution(block: Block) -> Tensor:
-            p = self.probabilities[block.rows]
+            p = self._probabilities(block)
             pq = block.matmul(weight).add_(bias).mul_(p)
             pq.addcmul_(p, _row_sums(pq)[:, None], value=-1)
             pq.mul_(weights[block.rows, None])
@@ -498,7 +627,7 @@ class SoftmaxCurvature:
         the upper triangle of x~x~' have to be multiplied.
         """
         problem = self.objective
-        k, columns = self.probabilities.shape[1], problem.design.n_features + problem.intercept
+        k, columns = problem.n_classes, problem.design.n_features + problem.intercept
         pairs = problem._sum(self._pairs, problem.fast)
         spread, square = _pair_maps(k, columns)
         if problem.basis is not None:
@@ -513,15 +642,16 @@ class SoftmaxCurvature:
     def diagonal(self) -> Tensor:
         """sum_i s_i p_ik (1 - p_ik) x~_id^2 plus the ridge (K, D~)."""
         problem = self.objective
-        spread = self.probabilities - self.probabilities.square()
-        weights = spread.mul_(problem.weights[:, None].to(spread.dtype))
-        return problem._bordered_diagonal(
-            problem._sum(lambda block: _gram_diagonal(block, weights), problem.fast)
-        )
+
+        def contribution(block: Block) -> Tensor:
+            p = self._probabilities(block)
+            return _gram_diagonal(block, p, problem.weights)
+
+        return problem._bordered_diagonal(problem._sum(contribution, problem.fast))
 
     def part_is_cheap(self, count: int) -> bool:
         """Whether H between `count` parameters costs less than the products it saves."""
-        design, k = self.objective.design, self.probabilities.shape[1]
+        design, k = self.objective.design, self.objective.n_classes
         products = PRODUCTS_SAVED * 2.0 * design.entries * k
         return count <= MOST_WRITTEN and design.n_rows * (1.0 + 1.0 / k) * count**2 <= products
 
@@ -542,12 +672,12 @@ class SoftmaxCurvature:
         classes, columns = entries // width, entries % width
         used, place = columns.unique(return_inverse=True)
         share = problem.weights[block.rows, None].to(problem.fast)
-        p = self.probabilities[block.rows]
+        p = self._probabilities(block)
         x = _columns_of(block, used, problem.design.n_features)
         total = x.new_zeros(len(entries), len(entries))
         ends = torch.bincount(classes, minlength=problem.n_classes).cumsum(0).tolist()
         groups = [slice(*pair) for pair in itertools.pairwise([0, *ends])]  # entries rise
-        for rows in _row_slices(len(p), max(64, PRODUCT_BYTES // (8 * len(entries)))):
+        for rows in row_slices(len(p), max(64, PRODUCT_BYTES // (8 * len(entries)))):
             features = x[rows].index_select(1, place)
             y = p[rows].index_select(1, classes).mul_(features)
             weighted = y * share[rows]
@@ -556,23 +686,23 @@ class SoftmaxCurvature:
                 total[mine, mine].addmm_(features[:, mine].T, weighted[:, mine])
         return total
 
+    def _probabilities(self, block: Block) -> Tensor:
+        known = self.probabilities
+        return known[block.rows] if isinstance(known, Tensor) else torch.softmax(known.of(block), 1)
+
     def _pairs(self, block: Block) -> Tensor:
         """G_kl [d, e] for k < l and d <= e over a block (K (K-1)/2, D~ (D~+1)/2)."""
         problem = self.objective
-        k = self.probabilities.shape[1]
+        k, columns = problem.n_classes, problem.design.n_features + problem.intercept
         share = problem.weights[block.rows, None].to(problem.fast)
-        p = self.probabilities[block.rows]
-        products = block.products(problem.intercept)
-        total = products.new_zeros(k * (k - 1) // 2, products.shape[1])
+        p = self._probabilities(block)
+        total = p.new_zeros(k * (k - 1) // 2, columns * (columns + 1) // 2)
         width = max(total.shape) * problem.fast.itemsize
-        for rows in _row_slices(len(p), max(64, PRODUCT_BYTES // width)):
+        for rows in row_slices(len(p), max(64, PRODUCT_BYTES // width)):
             q = p[rows]
-            total.addmm_(column_pairs(q * share[rows], q, 1).T, products[rows])
+            products = block.products(problem.intercept, rows)
+            total.addmm_(column_pairs(q * share[rows], q, 1).T, products)
         return total
-
-
-def _row_slices(n_rows: int, step: int) -> list[slice]:
-    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
 @lru_cache(maxsize=8)

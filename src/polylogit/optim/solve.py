@@ -24,6 +24,7 @@ from polylogit.design import Design
 from polylogit.errors import OptionError, SolveError, TargetError, nearest
 from polylogit.optim.certificate import certify, certify_locally, estimate
 from polylogit.optim.lbfgs import lbfgs
+from polylogit.optim.logits import parts
 from polylogit.optim.newton import newton
 from polylogit.optim.newton_cg import newton_cg
 from polylogit.optim.objective import (
@@ -357,7 +358,7 @@ class _Run:
     def _opening(self, objective: SoftmaxObjective) -> Evaluation:
         """The first point of a stage: where the last one ended, or where the trail leads."""
         if self.left is None or self.trail is None:
-            rough = isinstance(self.at.state, Tensor) and self.at.state.dtype != objective.dtype
+            rough = self.at.state is not None and logits_of(self.at).dtype != objective.dtype
             return (objective.balanced if rough else objective.evaluate)(self.at.point)
         left, self.left = self.left, None
         return self.trail.continued(objective, left)
@@ -403,7 +404,7 @@ class _Run:
                 f"the objective became {at.value} on finite data; the columns are too extreme for "
                 "float64 in combination: express the largest in another unit"
             )
-        if codes is not None and not self._partly() and separates(self._own_logits(), codes):
+        if codes is not None and not self._partly() and self._separates(codes):
             raise _separated("perfectly")
 
     def _refuse_separated(self) -> None:
@@ -422,10 +423,13 @@ class _Run:
         """Whether some columns are penalised: then a point that separates proves nothing."""
         return bool(self.objective.ridge.costly.any())
 
-    def _own_logits(self) -> Tensor:
-        """What the features say, without the offsets."""
-        logits, offsets = logits_of(self.at), self.objective.offsets
-        return logits if offsets is None else logits - offsets
+    def _separates(self, codes: Tensor) -> bool:
+        """Whether what the features say, without the offsets, puts every row's class first."""
+        offsets = self.objective.offsets
+        return all(
+            separates(z if offsets is None else z - offsets[rows], codes[rows])
+            for rows, z in parts(logits_of(self.at))
+        )
 
     def _separable_codes(self) -> Tensor | None:
         """The labels (N,) where nothing but they keeps the weights finite."""
@@ -472,7 +476,7 @@ class _Run:
         if self.proven is not None and self.proven[0].value <= self.at.value:
             return self.proven
         at = self.at
-        if not isinstance(at.state, Tensor) or at.state.dtype != torch.float64:
+        if at.state is None or logits_of(at).dtype != torch.float64:
             at = self.objective.balanced(at.point)
         return certify(self.objective, at)
 

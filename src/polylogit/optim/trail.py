@@ -16,6 +16,7 @@ from torch import Tensor
 
 from polylogit.optim.lbfgs import MEMORY, Pairs, repenalised
 from polylogit.optim.line_search import lowest
+from polylogit.optim.logits import Logits
 from polylogit.optim.objective import LogitLine, SoftmaxObjective, logits_of
 from polylogit.optim.penalty import Penalty
 from polylogit.optim.preconditioner import Kept
@@ -32,12 +33,12 @@ class Trail:
     pairs: Pairs = field(default_factory=lambda: deque(maxlen=MEMORY))
     ridge: Penalty | None = None  # of the last solve
     at: Evaluation | None = None  # where it ended, in float64
-    way: tuple[Tensor, Tensor] | None = None  # the last change of point and logits
+    way: tuple[Tensor, Tensor | None] | None = None  # the last change of point and kept logits
 
     def remember(self, ridge: Penalty, at: Evaluation) -> None:
         """Take down where a solve under `ridge` ended."""
         if self.at is not None and at.point is not self.at.point:
-            self.way = at.point - self.at.point, logits_of(at) - logits_of(self.at)
+            self.way = at.point - self.at.point, _change(logits_of(self.at), logits_of(at))
         self.ridge, self.at = ridge, at
 
     def last(self, objective: SoftmaxObjective) -> Evaluation | None:
@@ -56,13 +57,31 @@ class Trail:
         return self.at
 
     def continued(self, objective: SoftmaxObjective, at: Evaluation) -> Evaluation:
-        """The lowest point on the way on from `at`, which `last` gave; one pass."""
-        at = Evaluation(at.point, at.value, at.gradient, logits_of(at).to(objective.dtype))
+        """The lowest point on the way on from `at`, which `last` gave.
+
+        One pass, or where logits are not kept, one for every trial.
+        """
+        logits = logits_of(at)
+        if objective.keeps_logits and not isinstance(logits, Tensor):
+            at = objective.evaluate(at.point)  # float32 has room for logits where float64 has not
+        else:
+            at = Evaluation(at.point, at.value, at.gradient, logits.to(objective.dtype))
         if self.way is None:
             return at
         direction, change = self.way
         slope = float((at.gradient * direction).sum())
         if not slope < 0:
             return at
-        line = LogitLine(objective, at, direction, change.to(objective.dtype))
+        line = (
+            objective.line(at, direction)
+            if change is None
+            else LogitLine(objective, at, direction, change.to(objective.dtype))
+        )
         return line.evaluate(lowest(line, slope, tolerance=SHARP))
+
+
+def _change(before: Logits, after: Logits) -> Tensor | None:
+    """The difference of kept logits; None where either was not kept."""
+    if isinstance(before, Tensor) and isinstance(after, Tensor):
+        return after - before
+    return None

@@ -1,0 +1,95 @@
+"""The logits of a point: kept where there is room, made again block by block where there is not.
+
+Kept logits are a matrix Z (N, K). `RecomputedLogits` stands for the same matrix and holds only the
+parameters: N x K numbers never lie in memory at once, whatever N and K are. What a pass needs of
+either is `logits_in(logits, block)`, so there is one objective and not two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from polylogit.design import Block, Design
+
+CHUNK_ELEMENTS = 2**18  # of logits per elementwise step, so that temporaries stay in cache
+
+
+@dataclass
+class Tally:
+    """How often the rows were read."""
+
+    passes: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class RecomputedLogits:
+    """Z = X V' + b + o (N, K) as V (K, D), b (K,) and offsets o; one product whenever asked for."""
+
+    design: Design
+    weight: Tensor
+    bias: Tensor
+    offsets: Tensor | None = None
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which precision the rows are made."""
+        return self.weight.dtype
+
+    def of(self, block: Block, out: Tensor | None = None) -> Tensor:
+        """Z of a block's rows (B, K), in `out` or in new memory."""
+        z = torch.add(block.matmul(self.weight), self.bias, out=out)
+        return z if self.offsets is None else z.add_(self.offsets[block.rows])
+
+    def to(self, dtype: torch.dtype) -> RecomputedLogits:
+        """The same in another precision."""
+        return replace(self, weight=self.weight.to(dtype), bias=self.bias.to(dtype))
+
+    def shifted(self, shift: Tensor) -> RecomputedLogits:
+        """Z + u for a shift u (K,) of the bias."""
+        return replace(self, bias=self.bias + shift.to(self.dtype))
+
+
+Logits = Tensor | RecomputedLogits
+
+
+def logits_in(logits: Logits, block: Block) -> Tensor:
+    """The logits of a block's rows (B, K): a view of kept ones, new memory otherwise."""
+    return logits[block.rows] if isinstance(logits, Tensor) else logits.of(block)
+
+
+def shifted(logits: Logits, shift: Tensor) -> Logits:
+    """Z + u for u (K,)."""
+    return logits + shift.to(logits.dtype) if isinstance(logits, Tensor) else logits.shifted(shift)
+
+
+def parts(logits: Logits, least: int = 1) -> Iterator[tuple[slice, Tensor]]:
+    """All rows once, at least `least` at a time: which rows, and their logits."""
+    if isinstance(logits, Tensor):
+        n_rows, n_classes = logits.shape
+        yield from ((rows, logits[rows]) for rows in chunks(n_rows, n_classes, least))
+        return
+    logits.tally.passes += 1
+    for block in logits.design.blocks(logits.dtype):
+        z = logits.of(block)
+        for part in chunks(z.shape[0], z.shape[1], least):
+            yield inside(block.rows, part), z[part]
+
+
+def chunks(n_rows: int, n_classes: int, least: int = 1) -> list[slice]:
+    """Slices of rows whose logits fit in cache; of `least` rows even if they do not."""
+    return row_slices(n_rows, max(least, 1, CHUNK_ELEMENTS // n_classes))
+
+
+def row_slices(n_rows: int, step: int) -> list[slice]:
+    """All rows in their order, `step` at a time."""
+    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
+
+
+def inside(rows: slice, part: slice) -> slice:
+    """The rows of `part`, counted within `rows`, as rows of the whole."""
+    return slice(rows.start + part.start, rows.start + part.stop)

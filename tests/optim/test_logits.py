@@ -1,0 +1,71 @@
+"""Logits that are made again are the logits that are kept."""
+
+import pytest
+import torch
+from oracle import ROWS, problem, random_point
+
+from polylogit import design as design_module
+from polylogit.optim import logits as module
+from polylogit.optim.logits import RecomputedLogits, chunks, logits_in, parts, shifted
+
+
+@pytest.fixture(params=ROWS)
+def pair(request, monkeypatch):
+    """The same logits, kept and recomputed, with offsets, over many blocks."""
+    monkeypatch.setattr(design_module, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(design_module, "SPARSE_BLOCK", 1)
+    monkeypatch.setattr(design_module, "SMALLEST_BLOCK", 7)
+    monkeypatch.setattr(module, "CHUNK_ELEMENTS", 9)
+    p = problem(rows=request.param)
+    generator = torch.Generator().manual_seed(3)
+    offsets = torch.randn(60, 3, dtype=torch.float64, generator=generator)
+    weight, bias = p.objective.split(random_point(p))
+    blocks = list(p.objective.design.blocks(torch.float64))
+    kept = torch.cat([block.matmul(weight) + bias for block in blocks]) + offsets
+    return kept, RecomputedLogits(p.objective.design, weight, bias, offsets)
+
+
+def whole(logits, least=1):
+    return torch.cat([z for _, z in parts(logits, least)])
+
+
+@pytest.mark.parametrize("least", [1, 5])
+def test_parts_are_all_rows_once(pair, least):
+    for logits in pair:
+        slices = [rows for rows, _ in parts(logits, least)]
+        assert [row for rows in slices for row in range(rows.start, rows.stop)] == list(range(60))
+        torch.testing.assert_close(whole(logits, least), pair[0], rtol=1e-12, atol=1e-12)
+
+
+def test_the_rows_of_a_block(pair):
+    kept, made = pair
+    for block in made.design.blocks(torch.float64):
+        torch.testing.assert_close(
+            logits_in(made, block), logits_in(kept, block), rtol=1e-12, atol=1e-12
+        )
+
+
+def test_a_shift_moves_every_row(pair):
+    shift = torch.tensor([1.0, -2.0, 5.0], dtype=torch.float64)
+    for logits in pair:
+        torch.testing.assert_close(
+            whole(shifted(logits, shift)), pair[0] + shift, rtol=1e-12, atol=1e-12
+        )
+
+
+def test_another_precision(pair):
+    fast = pair[1].to(torch.float32)
+    assert fast.dtype == torch.float32
+    assert whole(fast).dtype == torch.float32
+    torch.testing.assert_close(whole(fast).double(), pair[0], rtol=1e-4, atol=1e-4)
+
+
+def test_going_through_recomputed_logits_is_a_pass(pair):
+    kept, made = pair
+    whole(kept), whole(made), whole(made)
+    assert made.tally.passes == 2
+
+
+def test_chunks_of_many_classes_still_hold_rows():
+    assert chunks(3, 10**9) == [slice(0, 1), slice(1, 2), slice(2, 3)]
+    assert chunks(3, 10**9, least=2) == [slice(0, 2), slice(2, 3)]
