@@ -5,11 +5,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from oracle import stored
 from sklearn.datasets import load_digits
 
 from polylogit import checkpoint as module
@@ -223,3 +225,33 @@ def test_a_fit_killed_between_two_checkpoints_goes_on_to_the_same_optimum(path):
     bound = math.sqrt(2 * 2e-9 / plain.alpha)  # of strong convexity
     assert float((resumed.model.weight - plain.model.weight).norm()) <= 2 * bound
     assert list(path.parent.iterdir()) == []
+
+
+def test_stored_rows_are_known_by_what_they_hold(monkeypatch):
+    names = fingerprint(stored(X)), fingerprint(stored(X))
+    monkeypatch.setattr("polylogit.stored.BLOCK_BYTES", 5000)
+    assert {*names, fingerprint(stored(X))} == {names[0]}
+    other = X.copy()
+    other[-1, -1] += 1
+    different = {fingerprint(stored(rows)) for rows in (other, X[1:], X.astype(np.float32))}
+    assert len({names[0], *different}) == 4
+    assert fingerprint(stored(X).take(np.arange(1, len(X)))) == fingerprint(stored(X[1:]))
+
+
+def test_a_streamed_fit_goes_on_from_its_checkpoint(path):
+    rows = from_arrays(X[:300], Y[:300])
+
+    def stop(now):
+        if now.iteration == 20:
+            raise KeyboardInterrupt
+
+    streamed = replace(rows, features=stored(rows.features))
+    first = fit(streamed, **HARD, checkpoint=path, progress=stop)
+    assert first.solution.status is Status.INTERRUPTED
+    assert path.exists()
+    seen = []
+    again = replace(rows, features=stored(rows.features))
+    second = fit(again, **HARD, checkpoint=path, progress=seen.append)
+    assert seen[0].objective == pytest.approx(first.solution.objective, abs=1e-9)
+    assert second.solution.certified
+    assert not path.exists()

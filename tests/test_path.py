@@ -1,9 +1,11 @@
 """`polylogit.path`: the table says what the fits are, and the validation what they are worth."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from oracle import stored
 from sklearn.datasets import load_digits
 from sklearn.metrics import balanced_accuracy_score, log_loss, top_k_accuracy_score
 
@@ -213,3 +215,17 @@ def test_by_hand_the_search_ends():
     path = search_path(TRAIN, validation=OTHER, progress=stop)
     assert path.fits[-1].solution.status is Status.INTERRUPTED
     assert len(path.fits) < 7
+
+
+def test_stored_rows_have_the_path_of_rows_in_memory(path, monkeypatch):
+    monkeypatch.setattr("polylogit.stored.BLOCK_BYTES", 5000)  # some twenty rows
+    train, other = (replace(data, features=stored(data.features)) for data in (TRAIN, OTHER))
+    streamed = fit_path(train, CS, validation=other)
+    for one, two in zip(streamed.table, path.table, strict=True):
+        assert one.certified
+        assert abs(one.objective - two.objective) <= one.gap + two.gap + 1e-14
+        assert one.validation.loss == pytest.approx(two.validation.loss, rel=1e-2)
+    model = path.fits[1].model
+    again, truth = judge(model, other), judge(model, OTHER)
+    for name in module.Validation.__dataclass_fields__:
+        assert getattr(again, name) == pytest.approx(getattr(truth, name), rel=1e-13)

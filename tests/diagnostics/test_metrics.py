@@ -93,3 +93,12 @@ def test_scores_of_parts_are_the_scores_of_all(step):
     ours = score_parts(((part, log_p[part]) for part in parts), codes, 4, weights).to_json()
     for name, value in score(log_p, codes, weights).to_json().items():
         np.testing.assert_allclose(ours[name], value, rtol=1e-13, err_msg=name)
+
+
+def test_all_rows_right_is_exactly_one_in_parts_too():
+    rng = np.random.default_rng(0)
+    codes, weights = rng.integers(3, size=1000), rng.uniform(size=1000)
+    logs = np.log(0.1 + 0.7 * np.eye(3)[codes])
+    parts = [(slice(i, i + 7), logs[i : i + 7]) for i in range(0, 1000, 7)]
+    assert score_parts(parts, codes, 3, weights).accuracy == 1.0
+    assert score_parts(parts, codes, 3).accuracy == 1.0

@@ -56,6 +56,15 @@ def test_float32_steers_and_float64_proves(solver, monkeypatch):
     check(*problem(), solver=solver)
 
 
+@pytest.mark.parametrize("room", [0, len(Y) * 10 * 4], ids=["none", "in float32 only"])
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
+def test_logits_that_are_not_kept(solver, room, monkeypatch):
+    monkeypatch.setattr(objective, "LOGITS_BYTES", room)
+    monkeypatch.setattr(module, "FAST_WORK", 0)
+    monkeypatch.setattr(module, "_quickest", lambda *_: "mixed")
+    check(*problem(), solver=solver, alphas=ALPHAS[::2])
+
+
 def test_the_diagonal_is_kept_too(monkeypatch):
     monkeypatch.setattr(objective, "WIDEST_GRAM", 10)
     check(*problem(scipy.sparse.csr_array(X)), solver="lbfgs", alphas=ALPHAS[::2])
