@@ -92,6 +92,9 @@ def test_a_balanced_evaluation_is_the_best_bias_at_the_price_of_one():
     torch.testing.assert_close(found.point, best.point, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found.gradient, best.gradient, rtol=1e-9, atol=1e-14)
     assert found.value == pytest.approx(best.value, rel=1e-14)
+    truth = p.objective.evaluate(found.point)
+    torch.testing.assert_close(found.gradient, truth.gradient, rtol=1e-9, atol=1e-14)
+    assert found.value == pytest.approx(truth.value, rel=1e-14)
     passes = p.objective.tally.passes
     assert p.objective.with_best_bias(found) is found  # nothing is left to balance
     assert p.objective.tally.passes == passes
