@@ -56,11 +56,3 @@ def test_damping_solves_the_damped_system(monkeypatch):
     step = conjugate_gradients(bowl.curvature(at), M, at.gradient, torch.float64, 0.5)
     left = at.gradient + bowl.curvature(at).product(step) + 0.5 * M.curvature(step)
     torch.testing.assert_close(left, torch.zeros_like(left), rtol=0, atol=1e-9)
-
-
-def test_short_steps_raise_the_damping_and_full_ones_lower_it():
-    assert module._damping(0.0, 0.01) == 1e-3
-    assert module._damping(1e-2, 0.01) == 1e-1
-    assert module._damping(1e-2, 0.5) == 1e-2
-    assert module._damping(1e-2, 1.0) == pytest.approx(2e-3)
-    assert module._damping(1e-6, 1.0) == 0.0

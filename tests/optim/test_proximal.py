@@ -103,10 +103,3 @@ def test_the_lowest_point_on_a_line_with_kinks(seed):
     here = model.value(u + t * step, image + t * bend)
     others = torch.linspace(0, 1, 2001, dtype=torch.float64).tolist()
     assert here <= min(model.value(u + s * step, image + s * bend) for s in others) + 1e-12
-
-
-def test_short_steps_raise_the_damping_and_full_ones_lower_it():
-    assert module._damping(0.0, 0.01) == 1e-3
-    assert module._damping(1e-2, 0.5) == 1e-2
-    assert module._damping(1e-2, 1.0) == pytest.approx(2e-3)
-    assert module._damping(1e-6, 1.0) == 0.0

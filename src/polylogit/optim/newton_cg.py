@@ -17,13 +17,12 @@ import math
 import torch
 from torch import Tensor
 
+from polylogit.optim.damping import damping_after
 from polylogit.optim.line_search import lowest
 from polylogit.optim.problem import Curvature, Evaluation, Preconditioner, Problem, Solver
 
 FORCING = 0.1
 MOST_PRODUCTS = 200
-SHORT, LONG = 0.2, 0.7  # steps that are much too long, and about right, as the model has them
-FIRST_DAMPING, LEAST_DAMPING = 1e-3, 1e-5
 
 
 def newton_cg(problem: Problem, at: Evaluation, fast: torch.dtype = torch.float64) -> Solver:
@@ -39,17 +38,8 @@ def newton_cg(problem: Problem, at: Evaluation, fast: torch.dtype = torch.float6
             return
         line = problem.line(at, direction)
         t = lowest(line, slope)
-        at, damping = line.evaluate(t), _damping(damping, t)
+        at, damping = line.evaluate(t), damping_after(damping, t)
         yield at
-
-
-def _damping(last: float, t: float) -> float:
-    """More after a step that had to be cut to t < SHORT, less after one of about full length."""
-    if t < SHORT:
-        return max(10 * last, FIRST_DAMPING)
-    if t > LONG:
-        return 0.2 * last if last > LEAST_DAMPING else 0.0
-    return last
 
 
 def conjugate_gradients(

@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from polylogit.optim.damping import damping_after
 from polylogit.optim.line_search import lowest
 from polylogit.optim.penalty import shrink
 from polylogit.optim.preconditioner import cholesky
@@ -41,8 +42,6 @@ ROUNDS = 40  # of both phases
 IDLE = 1e-12  # of all that was gained: a round that gains less is the last
 GRADIENT_STEPS, MOST_GRADIENT_STEPS = 12, 200  # in the first round, and in later ones
 NEWTON_STEPS = 3  # in a round
-SHORT, LONG = 0.2, 0.7  # steps that are much too long, and about right, as the model has them
-FIRST_DAMPING, LEAST_DAMPING = 1e-3, 1e-5
 
 
 def proximal_newton(problem: KinkedProblem, at: Evaluation) -> Solver:
@@ -56,17 +55,8 @@ def proximal_newton(problem: KinkedProblem, at: Evaluation) -> Solver:
             return
         end, _ = line.derivatives(1.0)
         t = 1.0 if end <= FLAT * -slope else min(1.0, lowest(line, slope))
-        at, damping = line.evaluate(t), _damping(damping, t)
+        at, damping = line.evaluate(t), damping_after(damping, t)
         yield at
-
-
-def _damping(last: float, t: float) -> float:
-    """More after a step that had to be cut to t < SHORT, less after one of about full length."""
-    if t < SHORT:
-        return max(10 * last, FIRST_DAMPING)
-    if t > LONG:
-        return 0.2 * last if last > LEAST_DAMPING else 0.0
-    return last
 
 
 def _direction(
