@@ -9,13 +9,18 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import polylogit
-from polylogit.app import cli, commands, terminal
+from polylogit.app import cli, terminal
+from polylogit.app.commands import fit as fit_command
+from polylogit.app.commands import path as path_command
+from polylogit.app.doors import options
+from polylogit.app.doors import path as path_door
 from polylogit.data.examples import EXAMPLES
 from polylogit.errors import DataError, ModelFileError, OptionError, SolveError, TargetError
 from polylogit.optim.solve import SOLVERS
@@ -155,7 +160,7 @@ def test_json_is_one_line_of_ascii(run, folder):
 
 def test_every_option_reaches_the_request(monkeypatch, run):
     seen = []
-    monkeypatch.setattr(commands, "fit", lambda *asked: seen.append(asked[0]) or {})
+    monkeypatch.setattr(fit_command, "fit", lambda *asked: seen.append(asked[0]) or {})
     monkeypatch.setattr(terminal, "fit_text", lambda _: None)
     run(
         "fit d --target t --model m --C 3 --l1-ratio 0.25 --holdout 0.5 --refit --weights w "
@@ -165,12 +170,12 @@ def test_every_option_reaches_the_request(monkeypatch, run):
         "--checkpoint c.ckpt"
     )
     assert seen == [
-        commands.FitRequest(
-            "d", "t", cli.Path("m"), 3.0, l1_ratio=0.25, holdout=0.5, refit=True,
+        fit_command.FitRequest(
+            "d", "t", Path("m"), 3.0, l1_ratio=0.25, holdout=0.5, refit=True,
             weights="w", class_weight="balanced", label_smoothing=0.1, intercept=False,
             categorical=("a", "b"), ignore=("c", "d"), delimiter=";", tol=1e-3, max_iter=7,
             solver="newton", n_threads=2, seed=9, penalty_factors={"a": 0.5, "b=1": 2.0},
-            checkpoint=cli.Path("c.ckpt"),
+            checkpoint=Path("c.ckpt"),
         )
     ]  # fmt: skip
 
@@ -197,12 +202,12 @@ def test_penalty_factors_as_they_are_typed(pairs, message, run):
 
 @pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("inf", np.inf), ("1e-3", 1e-3)])
 def test_strengths_as_they_are_typed(text, value):
-    assert cli._strength(text) == value
+    assert options.number_or_auto(text) == value
 
 
 def test_every_option_of_a_path_reaches_the_request(monkeypatch, run):
     seen = []
-    monkeypatch.setattr(commands, "path", lambda *asked: seen.append(asked[0]) or {})
+    monkeypatch.setattr(path_command, "path", lambda *asked: seen.append(asked[0]) or {})
     monkeypatch.setattr(terminal, "path_text", lambda _: None)
     run(
         "path d --target t --model m --Cs 1,10 --validation v.csv --protocol clip --weights w "
@@ -210,13 +215,13 @@ def test_every_option_of_a_path_reaches_the_request(monkeypatch, run):
         "--ignore c --delimiter ; --tol 1e-3 --max-iter 7 --solver newton --threads 2 --seed 9 "
         "--penalty-factor a=0.5"
     )
-    shared = commands.FitRequest(
-        "d", "t", cli.Path("m"), "auto", l1_ratio=0.0, holdout=0.0, refit=False, weights="w",
+    shared = fit_command.FitRequest(
+        "d", "t", Path("m"), "auto", l1_ratio=0.0, holdout=0.0, refit=False, weights="w",
         class_weight="balanced", label_smoothing=0.1, intercept=False, categorical=("a",),
         ignore=("c",), delimiter=";", tol=1e-3, max_iter=7, solver="newton", n_threads=2,
         seed=9, penalty_factors={"a": 0.5},
     )  # fmt: skip
-    assert seen == [commands.PathRequest(shared, (1.0, 10.0), "v.csv", "clip")]
+    assert seen == [path_command.PathRequest(shared, (1.0, 10.0), "v.csv", "clip")]
 
 
 @pytest.mark.parametrize(
@@ -224,20 +229,20 @@ def test_every_option_of_a_path_reaches_the_request(monkeypatch, run):
 )
 def test_rows_to_judge_on_as_they_are_typed(typed, part, monkeypatch, run):
     seen = []
-    monkeypatch.setattr(commands, "path", lambda *asked: seen.append(asked[0]) or {})
+    monkeypatch.setattr(path_command, "path", lambda *asked: seen.append(asked[0]) or {})
     monkeypatch.setattr(terminal, "path_text", lambda _: None)
     run(f"path d --target t {typed}")
     assert (seen[0].fit.holdout, seen[0].validation, seen[0].Cs) == (part, None, None)
 
 
 def test_strengths_of_a_path_as_they_are_typed():
-    assert cli._strengths(None) is None
-    assert cli._strengths("0.1,inf") == (0.1, np.inf)
-    assert cli._strengths("2:5:1") == (2.0,)
-    np.testing.assert_allclose(cli._strengths("1e-6:1e5:45"), 10.0 ** np.linspace(-6, 5, 45))
+    assert path_door._strengths(None) is None
+    assert path_door._strengths("0.1,inf") == (0.1, np.inf)
+    assert path_door._strengths("2:5:1") == (2.0,)
+    np.testing.assert_allclose(path_door._strengths("1e-6:1e5:45"), 10.0 ** np.linspace(-6, 5, 45))
     for wrong in ("", "a", "1:2", "0:1:3", "1:-1:3", "1:2:0", "1:2:2.5", "1:inf:3", "1:2:3:4"):
         with pytest.raises(OptionError, match="--Cs must be FIRST:LAST:COUNT, as in 1e-6:1e5:45"):
-            cli._strengths(wrong)
+            path_door._strengths(wrong)
 
 
 def test_a_path_as_text_and_as_json(run, folder):
@@ -347,14 +352,14 @@ def test_every_failure_is_one_line_and_a_status(error, status, message, monkeypa
         raise error
 
     dropped = []
-    monkeypatch.setattr(commands, "fit", fail)
+    monkeypatch.setattr(fit_command, "fit", fail)
     monkeypatch.setattr(cli, "_drop_output", lambda: dropped.append(True))
     assert run("fit penguins") == (status, "", f"error: {message}\n")
     assert any(dropped) == isinstance(error, OSError)  # or the interpreter would fail at its end
 
 
 def test_a_bug_shows_itself_on_request(monkeypatch, run):
-    monkeypatch.setattr(commands, "fit", lambda *_: 1 / 0)
+    monkeypatch.setattr(fit_command, "fit", lambda *_: 1 / 0)
     monkeypatch.setenv("POLYLOGIT_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         run("fit penguins")

@@ -13,13 +13,16 @@ import torch
 from scipy import sparse
 
 import polylogit
-from polylogit.app import commands, terminal
-from polylogit.app.commands import (
-    FitRequest,
-    PathRequest,
+from polylogit.app import terminal
+from polylogit.app.commands import path as path_command
+from polylogit.app.commands import scoring
+from polylogit.app.commands.evaluate import evaluate
+from polylogit.app.commands.fit import FitRequest, fit
+from polylogit.app.commands.path import PathRequest
+from polylogit.app.commands.predict import (
+    FORMULA_STARTS,
     Prediction,
-    evaluate,
-    fit,
+    StoredProbabilities,
     harmless,
     predict,
 )
@@ -459,7 +462,7 @@ def test_no_cell_begins_like_a_formula(text):
     header, row = csv.reader(io.StringIO(table, newline=""))
     assert row[0] == f"'{text}"
     assert header[1] == f"p_{text}"
-    assert not any(cell.startswith(commands.FORMULA_STARTS) for cell in (*header, *row))
+    assert not any(cell.startswith(FORMULA_STARTS) for cell in (*header, *row))
 
 
 @pytest.mark.parametrize("label", ["a=1", "-", "+", "-1", "+1.5", "-inf", "'=1", "", -1, True, 2.5])
@@ -571,7 +574,7 @@ def asked(data="penguins", Cs=(0.01, 1.0, 100.0), validation=None, protocol=None
 
 
 def test_the_path_is_that_of_the_library_and_the_best_is_saved(folder):
-    summary = commands.path(asked(model=Path("m")), Log())
+    summary = path_command.path(asked(model=Path("m")), Log())
     table = read_table("penguins", target="species")
     training, held = split(table, target="species", fraction=0.2, seed=0)
     data = prepare(training, target="species")
@@ -595,7 +598,7 @@ def test_rows_to_judge_on_may_be_a_file_and_are_fitted_in_the_end(folder):
     frame[60:].to_csv("other.csv", index=False)
     frame.to_csv("all.csv", index=False)
     plain = {"target": "y", "holdout": 0.0, "model": Path("m")}
-    summary = commands.path(asked("train.csv", validation="other.csv", **plain), Log())
+    summary = path_command.path(asked("train.csv", validation="other.csv", **plain), Log())
     assert (summary["n_train"], summary["n_validation"]) == (60, 30)
     truth = polylogit.fit(polylogit.read("all.csv", target="y"), C=summary["C"])
     torch.testing.assert_close(polylogit.load("m").weight, truth.model.weight, atol=1e-7, rtol=0)
@@ -607,7 +610,7 @@ def test_sparse_rows_and_weights_are_joined(folder):
     y, weights = rng.integers(2, size=40), rng.uniform(1, 2, size=40)
     one = polylogit.from_arrays(rows[:30], y[:30], sample_weight=weights[:30])
     two = polylogit.from_arrays(rows[30:], y[30:], sample_weight=weights[30:], schema=one.schema)
-    both = commands._joined(one, two)
+    both = path_command._joined(one, two)
     assert isinstance(both.features, sparse.csr_array)
     assert (both.features != rows).nnz == 0
     np.testing.assert_array_equal(both.targets, y)
@@ -616,7 +619,7 @@ def test_sparse_rows_and_weights_are_joined(folder):
 
 @pytest.mark.parametrize(("protocol", "count"), [("dino", 45), ("clip", 15)])
 def test_protocols_judge_by_top1(protocol, count, folder):
-    summary = commands.path(asked(Cs=None, protocol=protocol, holdout=0.1), Log())
+    summary = path_command.path(asked(Cs=None, protocol=protocol, holdout=0.1), Log())
     scores = [point["top1"] for point in summary["table"]]
     assert summary["best"] == int(np.argmax(scores))
     assert (summary["by"], summary["n_validation"]) == ("top1", 34)
@@ -625,7 +628,7 @@ def test_protocols_judge_by_top1(protocol, count, folder):
 
 
 def test_ctrl_c_ends_a_path_without_a_model(folder):
-    summary = commands.path(asked(model=Path("m")), Log(stop_at=12))
+    summary = path_command.path(asked(model=Path("m")), Log(stop_at=12))
     assert summary["interrupted"]
     assert 1 <= len(summary["table"]) < 3
     assert (summary["model"], Path("m").exists()) == (None, False)
@@ -660,7 +663,7 @@ def test_ctrl_c_ends_a_path_without_a_model(folder):
 def test_a_path_that_cannot_be_is_refused_before_anything_is_read(options, message, folder):
     log = Log()
     with pytest.raises(OptionError) as caught:
-        commands.path(asked(**options), log)
+        path_command.path(asked(**options), log)
     assert str(caught.value) == message
     assert log.stages == []
 
@@ -672,7 +675,7 @@ def test_a_path_that_cannot_be_is_refused_before_anything_is_read(options, messa
 def streaming(monkeypatch):
     """Everything is streamed, a few rows at a time."""
     monkeypatch.setattr(budget, "LEAST", 1)
-    monkeypatch.setattr(commands, "PART_BYTES", 200)
+    monkeypatch.setattr(scoring, "PART_BYTES", 200)
     return {"memory": "1"}
 
 
@@ -693,7 +696,7 @@ def test_a_streamed_fit_says_what_a_fit_in_memory_says(file, streaming, holdout)
 def test_streamed_rows_are_predicted_and_scored_as_in_memory(model, file, streaming):
     inside = predict(model, file, Log(), output=Path("inside.csv"))
     streamed = predict(model, file, Log(), output=Path("streamed.csv"), **streaming)
-    assert isinstance(streamed.probabilities, commands.StoredProbabilities)
+    assert isinstance(streamed.probabilities, StoredProbabilities)
     assert len(list(streamed.pieces(","))) > 10
     assert {**streamed.summary, "output": None} == {**inside.summary, "output": None}
     tables = [pd.read_csv(name) for name in ("inside.csv", "streamed.csv")]
@@ -710,7 +713,7 @@ def test_streamed_rows_are_predicted_and_scored_as_in_memory(model, file, stream
 def test_a_streamed_prediction_that_fails_leaves_nothing(model, file, streaming, monkeypatch):
     Path("p.csv").write_text("before")
     before = sorted(os.listdir())
-    pieces, taken = commands.StoredProbabilities.__getitem__, []
+    pieces, taken = StoredProbabilities.__getitem__, []
 
     def failing(self, rows):
         taken.append(rows)
@@ -718,7 +721,7 @@ def test_a_streamed_prediction_that_fails_leaves_nothing(model, file, streaming,
             raise KeyboardInterrupt
         return pieces(self, rows)
 
-    monkeypatch.setattr(commands.StoredProbabilities, "__getitem__", failing)
+    monkeypatch.setattr(StoredProbabilities, "__getitem__", failing)
     with pytest.raises(KeyboardInterrupt):
         predict(model, file, Log(), output=Path("p.csv"), **streaming)
     assert Path("p.csv").read_text() == "before"
@@ -726,5 +729,5 @@ def test_a_streamed_prediction_that_fails_leaves_nothing(model, file, streaming,
 
 
 def test_parts_of_wide_rows_are_small():
-    assert commands._row_slices(5, commands.PART_BYTES) == [slice(i, i + 1) for i in range(5)]
-    assert commands._row_slices(5, 1) == [slice(0, 5)]
+    assert scoring.row_slices(5, scoring.PART_BYTES) == [slice(i, i + 1) for i in range(5)]
+    assert scoring.row_slices(5, 1) == [slice(0, 5)]

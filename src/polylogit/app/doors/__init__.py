@@ -1,0 +1,1 @@
+"""One door a command: it parses, calls the command, and prints. Nothing heavy is imported."""

@@ -1,0 +1,119 @@
+"""`polylogit fit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polylogit.app.doors.options import (
+    INTERRUPTED,
+    Categorical,
+    ClassWeight,
+    Data,
+    Delimiter,
+    Ignore,
+    Intercept,
+    Json,
+    Memory,
+    PenaltyFactor,
+    Quiet,
+    Smoothing,
+    Solver,
+    Steps,
+    Target,
+    Threads,
+    Tolerance,
+    Weights,
+    factors_by_column,
+    number_or_auto,
+    print_json,
+    word_of_class_weight,
+)
+
+
+def fit(
+    data: Data,
+    target: Target = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to save the model.")
+    ] = None,
+    C: Annotated[
+        str,
+        typer.Option("--C", metavar="NUMBER", help="Inverse strength of the penalty; auto or inf."),
+    ] = "auto",
+    l1_ratio: Annotated[
+        float,
+        typer.Option(
+            metavar="PART", help="Part of |W| in the penalty, 0 to 1; above 0 weights may be zero."
+        ),
+    ] = 0.0,
+    holdout: Annotated[
+        float, typer.Option(metavar="PART", help="Part of the rows to evaluate on; 0 for none.")
+    ] = 0.2,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="After the evaluation, fit again on all rows.")
+    ] = False,
+    weights: Weights = None,
+    class_weight: ClassWeight = "none",
+    label_smoothing: Smoothing = 0.0,
+    penalty_factor: PenaltyFactor = None,
+    intercept: Intercept = True,
+    categorical: Categorical = None,
+    ignore: Ignore = None,
+    delimiter: Delimiter = None,
+    tol: Tolerance = 1e-6,
+    max_iter: Steps = 1000,
+    solver: Solver = "auto",
+    threads: Threads = None,
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Which rows are held out.")] = 0,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where a fit that is killed goes on when run again."),
+    ] = None,
+    memory: Memory = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a table, evaluate on rows held out, save the model.
+
+    Ctrl-C ends a fit with the best model so far, saved and marked as not converged.
+    """
+    from polylogit.app import terminal
+
+    with terminal.watching(tol, shown=not quiet) as watch:
+        from polylogit.app.commands import fit as command
+
+        request = command.FitRequest(
+            data,
+            target,
+            model,
+            number_or_auto(C),
+            l1_ratio=l1_ratio,
+            holdout=holdout,
+            refit=refit,
+            weights=weights,
+            class_weight=word_of_class_weight(class_weight),
+            label_smoothing=label_smoothing,
+            intercept=intercept,
+            categorical=tuple(categorical or ()),
+            ignore=tuple(ignore or ()),
+            delimiter=delimiter,
+            tol=tol,
+            max_iter=max_iter,
+            solver=solver,
+            n_threads=threads,
+            seed=seed,
+            penalty_factors=factors_by_column(penalty_factor or ()),
+            checkpoint=checkpoint,
+            memory=memory,
+        )
+        summary = command.fit(request, watch)
+    if as_json:
+        print_json(summary)
+    else:
+        terminal.fit_text(summary)
+    if summary["interrupted"]:
+        terminal.interrupted(summary)
+        raise typer.Exit(INTERRUPTED)
