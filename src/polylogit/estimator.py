@@ -306,7 +306,7 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
 
 def _rows_of(X: Any, *, as_table: bool) -> Table | Features:
     """X, checked, as a matrix if it can be one; a DataFrame stays a table if `as_table`."""
-    if not is_frame(X):
+    if isinstance(X, np.ndarray) or not is_frame(X):
         return _matrix_of(X)
     if 0 in getattr(X, "shape", ()):
         return _matrix_of(np.empty(X.shape))

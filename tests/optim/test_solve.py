@@ -221,14 +221,17 @@ def test_interrupted_in_float32_the_certificate_is_still_float64(monkeypatch):
     assert solution.objective - run(*WINE).objective <= solution.certificate.gap
 
 
-def test_an_objective_that_is_not_finite_is_an_error(monkeypatch):
-    evaluate = module.SoftmaxObjective.evaluate
+@pytest.mark.parametrize("kind", ["SoftmaxObjective", "CompactObjective"])
+def test_an_objective_that_is_not_finite_is_an_error(monkeypatch, kind):
+    monkeypatch.setattr(module, "is_compact", lambda _: kind == "CompactObjective")
+    objective = getattr(module, kind)
+    evaluate = objective.evaluate
 
     def broken(self, point):
         at = evaluate(self, point)
         return type(at)(at.point, math.nan, at.gradient, at.state)
 
-    monkeypatch.setattr(module.SoftmaxObjective, "evaluate", broken)
+    monkeypatch.setattr(objective, "evaluate", broken)
     with pytest.raises(SolveError, match="objective became nan"):
         run(*WINE)
 

@@ -57,6 +57,9 @@ LOGITS_BYTES = 2**28  # of one matrix of logits; a line search keeps four, or no
 MANY_CLASSES = 2048  # from here on a K x K matrix is made in float32, and not in every step
 PRODUCT_BYTES = 4 * 2**20  # of features times probabilities at a time, to stay in cache
 BALANCED = 4e-16  # sums of residuals that are but rounding
+SQUARED_AWAY = (
+    1e-8  # of the mass of a class: a residual of which a step of Newton's leaves rounding
+)
 MOST_WRITTEN = 2000  # parameters between which a part of the Hessian is ever written out
 PRODUCTS_SAVED = 400  # with the Hessian, by writing it out
 WIDEST_GRAM = 4096  # features; beyond, the preconditioner is diagonal
@@ -461,6 +464,8 @@ def best_bias_shift(logits: Logits, mass: Tensor, weights: Tensor, steps: int = 
         step = cast("_Solver", solve)(residual)
         step -= step.mean()
         shift -= step * min(1.0, 2.0 / float(step.abs().max().clamp_min(1e-300)))
+        if not many and size <= SQUARED_AWAY * float(mass.min()):
+            break
     return shift
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -43,8 +44,18 @@ class Ridge:
     def conjugate(self, gradient: Tensor) -> float:
         """R*(G), in nats per row; infinite where G reaches a column without penalty."""
         energy = gradient.square().sum(0)
+        if self._all_cost:
+            return 0.5 * float(energy @ self._inverse)
         active = energy > 0
         return 0.5 * float((energy[active] / self.strength[active]).sum())
+
+    @cached_property
+    def _all_cost(self) -> bool:
+        return bool(self.costly.all())
+
+    @cached_property
+    def _inverse(self) -> Tensor:
+        return 1 / self.strength
 
     def centred(self, weight: Tensor) -> Tensor:
         """V less the shift common to all classes, which softmax cannot see, where R is least."""

@@ -23,6 +23,7 @@ from torch import Tensor
 from polylogit.design import Design
 from polylogit.errors import OptionError, SolveError, TargetError, nearest
 from polylogit.optim.certificate import certify, certify_locally, estimate
+from polylogit.optim.compact import CompactObjective, is_compact
 from polylogit.optim.lbfgs import lbfgs
 from polylogit.optim.logits import parts
 from polylogit.optim.newton import newton
@@ -157,6 +158,7 @@ def solve(
         cheap = not penalised or _hessian_work(design, n_classes) <= DOUBLE_WORK
         fast = torch.float64 if cheap else torch.float32
         objective = replace(objective, basis=contrast_basis(n_classes), fast=fast)
+        objective = CompactObjective.of(objective) if is_compact(objective) else objective
     if trail is not None and stages[0] is _FAST_LBFGS:
         stages = (_FAST_LBFGS, _LBFGS, *stages[1:])  # its memory is worth more than a new solver
     work = float(design.n_rows) * n_classes * design.n_features
@@ -242,6 +244,15 @@ def _hessian_work(design: Design, n_classes: int) -> float:
     return design.n_rows * (n_classes * (design.n_features + 1.0)) ** 2
 
 
+@dataclass(frozen=True)
+class _Proof:
+    """A point, the same weights with their best bias, and what is proven of those."""
+
+    of: Evaluation
+    best: Evaluation
+    certificate: Certificate
+
+
 class _Run:
     """One solve: where it stands, the clock and the diary."""
 
@@ -264,7 +275,7 @@ class _Run:
         self.used: dict[str, None] = {}  # names of solvers, in order
         self.history: list[Progress] = []
         self.started = time.perf_counter()
-        self.proven: tuple[Evaluation, Certificate] | None = None
+        self.proven: _Proof | None = None
 
     def from_point(self, start: tuple[Tensor, Tensor] | None) -> Solution:
         """Run the solvers from here until there is a reason to stop."""
@@ -300,7 +311,7 @@ class _Run:
         best, certificate = certify(self.objective, self.left)
         if certificate.gap > self.settings.tol:
             return False
-        self.at, self.proven = best, (best, certificate)
+        self.at, self.proven = best, _Proof(best, best, certificate)
         self._note(certificate.gap)
         return True
 
@@ -384,7 +395,7 @@ class _Run:
         else:
             return False
         if certificate.gap <= tol:
-            self.proven = best, certificate
+            self.proven = _Proof(self.at, best, certificate)
         return certificate.gap <= tol
 
     def _end(self) -> Status:
@@ -399,7 +410,7 @@ class _Run:
     def _refuse_trouble(self) -> None:
         """Numbers that are not finite, and classes that are separated already."""
         at, codes = self.at, self._separable_codes()
-        if not (math.isfinite(at.value) and bool(torch.isfinite(at.gradient).all())):
+        if not math.isfinite(at.value + float(at.gradient.sum())):
             raise SolveError(
                 f"the objective became {at.value} on finite data; the columns are too extreme for "
                 "float64 in combination: express the largest in another unit"
@@ -473,9 +484,9 @@ class _Run:
 
     def _examined(self) -> tuple[Evaluation, Certificate]:
         """The point to hand out, with the best proof there is for it."""
-        if self.proven is not None and self.proven[0].value <= self.at.value:
-            return self.proven
-        at = self.at
+        at, proven = self.at, self.proven
+        if proven is not None and (proven.of is at or proven.best.value <= at.value):
+            return proven.best, proven.certificate
         if at.state is None or logits_of(at).dtype != torch.float64:
             at = self.objective.balanced(at.point)
         return certify(self.objective, at)

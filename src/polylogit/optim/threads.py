@@ -44,13 +44,17 @@ def chosen_threads(work: float, asked: int | None = None) -> int:
     """
     if asked is not None:
         return asked
-    return max(1, min(idle_cores(), torch.get_num_threads(), int(work / WORTH_A_THREAD)))
+    wanted = min(torch.get_num_threads(), int(work / WORTH_A_THREAD))
+    return 1 if wanted <= 1 else min(idle_cores(), wanted)
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Run torch on `count` threads, then on as many as before."""
     before = torch.get_num_threads()
+    if count == before:
+        yield
+        return
     torch.set_num_threads(count)
     try:
         yield

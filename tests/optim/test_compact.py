@@ -1,0 +1,105 @@
+"""`polylogit.optim.compact`: a second way to the same numbers."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from polylogit.design import design_of
+from polylogit.optim.compact import COMPACT_WORK, CompactObjective, is_compact
+from polylogit.optim.objective import Distributions, Labels, SoftmaxObjective, contrast_basis
+from polylogit.optim.penalty import ElasticNet, Ridge
+
+SAME = {"rtol": 1e-12, "atol": 1e-14}
+
+
+def objective(k=3, *, intercept=True, soft=False, offset=False, n=40, d=5, seed=0):
+    draw = np.random.default_rng(seed)
+    design = design_of(draw.normal(size=(n, d)) * [1e-3, 1, 10, 1e4, 2][:d], centred=intercept)
+    rows = torch.from_numpy(draw.dirichlet(np.ones(k), n))
+    codes = torch.from_numpy(np.arange(n) % k)
+    weights = torch.from_numpy(draw.uniform(0.5, 2, n))
+    return SoftmaxObjective(
+        design,
+        Distributions(rows) if soft else Labels(codes, k, 0.1),
+        weights / weights.sum(),
+        Ridge(torch.linspace(0.01, 0.2, d).double()),
+        k,
+        intercept,
+        basis=contrast_basis(k),
+        offsets=torch.from_numpy(draw.normal(size=(n, k))) if offset else None,
+        fast=torch.float64,
+    )
+
+
+CASES = [
+    {"k": 2},
+    {"k": 3},
+    {"k": 4, "intercept": False},
+    {"k": 3, "soft": True},
+    {"k": 3, "offset": True},
+    {"k": 2, "soft": True, "offset": True, "intercept": False},
+]
+
+
+@pytest.fixture(params=CASES, ids=str)
+def pair(request):
+    plain = objective(**request.param)
+    start = plain.start()
+    noise = torch.randn(2, *start.shape, generator=torch.Generator().manual_seed(1)).double()
+    return plain, CompactObjective.of(plain), start + noise[0], noise[1]
+
+
+def test_value_gradient_and_logits(pair):
+    plain, compact, point, _ = pair
+    one, other = plain.evaluate(point), compact.evaluate(point)
+    assert one.value == pytest.approx(other.value, rel=1e-13)
+    torch.testing.assert_close(other.gradient, one.gradient, **SAME)
+    torch.testing.assert_close(other.state, one.state, **SAME)
+
+
+def test_hessian(pair):
+    plain, compact, point, direction = pair
+    one = plain.curvature(plain.evaluate(point))
+    other = compact.curvature(compact.evaluate(point))
+    torch.testing.assert_close(other.matrix(), one.matrix(), **SAME)
+    torch.testing.assert_close(other.product(direction), one.product(direction), **SAME)
+
+
+def test_a_line_and_its_points(pair):
+    plain, compact, point, direction = pair
+    one = plain.line(plain.evaluate(point), direction)
+    other = compact.line(compact.evaluate(point), direction)
+    for t in (0.0, 0.3, 2.0):
+        assert other.derivatives(t) == pytest.approx(one.derivatives(t), rel=1e-11)
+    there, here = one.evaluate(0.3), other.evaluate(0.3)
+    torch.testing.assert_close(here.point, there.point, **SAME)
+    torch.testing.assert_close(here.gradient, there.gradient, **SAME)
+    assert here.value == pytest.approx(there.value, rel=1e-13)
+
+
+def test_the_best_bias(pair):
+    plain, compact, point, _ = pair
+    one = plain.with_best_bias(plain.evaluate(point))
+    other = compact.with_best_bias(compact.evaluate(point))
+    torch.testing.assert_close(other.point, one.point, rtol=1e-11, atol=1e-12)
+    if plain.intercept:
+        assert float(other.gradient[:, -1].abs().max()) < 1e-15
+
+
+def test_a_pass_is_counted_wherever_the_rows_are_read(pair):
+    _, compact, point, direction = pair
+    before = compact.tally.passes
+    at = compact.evaluate(point)
+    line = compact.line(at, direction)
+    line.derivatives(0.5)
+    assert compact.tally.passes - before == 2
+
+
+def test_where_it_is_worth_it():
+    assert is_compact(objective())
+    assert not is_compact(objective(k=5))
+    assert not is_compact(objective(n=int(COMPACT_WORK / 36)))
+    kinked = ElasticNet(torch.ones(5).double(), torch.ones(5).double())
+    assert not is_compact(dataclasses.replace(objective(), ridge=kinked))
