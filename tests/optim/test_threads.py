@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from polylogit.optim import threads as module
-from polylogit.optim.threads import available_cores, chosen_threads, idle_cores, threads
+from polylogit.optim.threads import available_cores, chosen_threads, threads, trial_seconds
 
 
 def test_never_more_than_the_cores_at_hand():
@@ -25,21 +25,23 @@ def test_the_number_is_restored_even_after_an_error():
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize(("running", "idle"), [(1, 8), (4, 5), (30, 1)])
-def test_cores_that_others_use_are_left_to_them(running, idle, tmp_path, monkeypatch):
-    load = tmp_path / "loadavg"
-    load.write_text(f"0.20 0.18 0.12 {running}/80 11206\n")
-    monkeypatch.setattr(module, "LOAD", load)
+@pytest.mark.parametrize(
+    ("useful", "chosen"), [(8, 8), (4, 4), (2, 2), (1, 1)], ids="{} cores idle".format
+)
+def test_threads_that_bring_nothing_are_not_used(useful, chosen, monkeypatch):
     monkeypatch.setattr(module, "available_cores", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    assert idle_cores() == idle
-    assert chosen_threads(1e15) == idle
+    monkeypatch.setattr(module, "trial_seconds", lambda n: 1 / n if n <= useful else 20.0)
+    assert chosen_threads(1e15) == chosen
+    assert chosen_threads(2.1 * module.WORTH_A_THREAD) == min(2, chosen)
 
 
-@pytest.mark.parametrize("text", [None, "", "nonsense here and there"])
-def test_where_the_system_does_not_tell_all_cores_are_idle(text, tmp_path, monkeypatch):
-    load = tmp_path / "loadavg"
-    if text is not None:
-        load.write_text(text)
-    monkeypatch.setattr(module, "LOAD", load)
-    assert idle_cores() == available_cores()
+def test_a_trial_takes_time_and_leaves_the_number_as_it_was():
+    before = torch.get_num_threads()
+    assert 0 < trial_seconds(before + 1) < 10
+    assert torch.get_num_threads() == before
+
+
+def test_small_problems_are_spared_the_trial(monkeypatch):
+    monkeypatch.setattr(module, "trial_seconds", lambda _: 1 / 0)
+    assert chosen_threads(1.9 * module.WORTH_A_THREAD) == 1

@@ -615,7 +615,7 @@ class SoftmaxCurvature:
 
         def contribution(block: Block) -> Tensor:
             p = self._probabilities(block)
-            pq = block.matmul(weight).add_(bias).mul_(p)
+            pq = torch.add(block.matmul(weight), bias).mul_(p)
             pq.addcmul_(p, _row_sums(pq)[:, None], value=-1)
             pq.mul_(weights[block.rows, None])
             return torch.cat([block.rmatmul(pq), pq.sum(0)[:, None]], 1)

@@ -162,6 +162,8 @@ def solve(
     if trail is not None and stages[0] is _FAST_LBFGS:
         stages = (_FAST_LBFGS, _LBFGS, *stages[1:])  # its memory is worth more than a new solver
     work = float(design.n_rows) * n_classes * design.n_features
+    if stages[0] is _NEWTON:
+        work += _hessian_work(design, n_classes)
     with threads(chosen_threads(work, settings.n_threads)):
         return _Run(objective, stages, settings, progress, trail, keep).from_point(start)
 

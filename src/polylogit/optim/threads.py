@@ -1,21 +1,24 @@
 """How many threads a problem deserves.
 
-Two threads on a small problem can be ten times slower than one: they wait for each other. The
-number is chosen from the work of one pass, is never more than the cores this process may use and
-that are idle, and what was set before is restored afterwards.
+Two threads on a small problem, or beside other busy processes, can be ten times slower than one:
+they wait for each other. The number is chosen from the work of one pass, is never more than the
+cores this process may use, and has to prove itself on a product of matrices before a fit begins,
+because no system says reliably how busy its cores are. What was set before is restored afterwards.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 WORTH_A_THREAD = 2e7  # multiply-adds of a pass, per thread
-LOAD = Path("/proc/loadavg")  # Linux: "0.20 0.18 0.12 1/80 11206", fourth: running/all
+TRIAL = 384  # rows and columns of the matrices multiplied to see what threads bring
+TRIALS = 3  # of which the best counts
+GAIN = 0.8  # of the time on one thread, at most, for more to be worth having
 
 
 def available_cores() -> int:
@@ -25,17 +28,8 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def idle_cores() -> int:
-    """The cores that nobody else computes on at this moment, as far as the system tells."""
-    try:
-        running = int(LOAD.read_text().split()[3].split("/")[0])
-    except (OSError, ValueError, IndexError):
-        return available_cores()
-    return max(1, available_cores() - max(0, running - 1))  # one of the running is this one
-
-
 def chosen_threads(work: float, asked: int | None = None) -> int:
-    """Threads for a pass of `work` multiply-adds, no more than cores are idle now.
+    """Threads for a pass of `work` multiply-adds: as many as make it quicker here and now.
 
     What the user `asked` for wins.
 
@@ -44,8 +38,27 @@ def chosen_threads(work: float, asked: int | None = None) -> int:
     """
     if asked is not None:
         return asked
-    wanted = min(torch.get_num_threads(), int(work / WORTH_A_THREAD))
-    return 1 if wanted <= 1 else min(idle_cores(), wanted)
+    wanted = min(available_cores(), torch.get_num_threads(), int(work / WORTH_A_THREAD))
+    if wanted <= 1:
+        return 1
+    alone = trial_seconds(1)
+    while wanted > 1 and trial_seconds(wanted) > GAIN * alone:
+        wanted //= 2
+    return wanted
+
+
+def trial_seconds(count: int) -> float:
+    """How long a product of two matrices takes on `count` threads at this moment."""
+    square = torch.ones(TRIAL, TRIAL)
+    with threads(count):
+        square @ square  # the first one wakes the threads
+        return min(_seconds_of_a_product(square) for _ in range(TRIALS))
+
+
+def _seconds_of_a_product(square: torch.Tensor) -> float:
+    start = time.perf_counter()
+    square @ square
+    return time.perf_counter() - start
 
 
 @contextmanager
