@@ -2,9 +2,9 @@
 
 The two-loop recursion builds -H g from the last steps s_j and the changes y_j of the gradient
 (Nocedal & Wright, Numerical Optimization (2006), algorithm 7.4). Where the textbook starts from a
-multiple of the identity it starts from M^-1, the problem's preconditioner, which has the Hessian's
-own scale: then columns of any size are taken care of, and few steps are needed. The step goes
-close to the lowest point along the direction, which costs no product with the data.
+multiple of the identity it starts from one of M^-1, the problem's preconditioner: then columns of
+any size are taken care of, and few steps are needed. The step goes close to the lowest point along
+the direction, which costs no product with the data.
 """
 
 from __future__ import annotations
@@ -83,10 +83,18 @@ def _two_loops(gradient: Tensor, pairs: Pairs, precondition: Preconditioner) -> 
     for pair in reversed(pairs):
         shares.append(_dot(pair.step, rest) / pair.product)
         rest.add_(pair.change, alpha=-shares[-1])
-    result = precondition(rest)
+    result = precondition(rest).mul_(_scale(pairs, precondition))
     for pair, share in zip(pairs, reversed(shares), strict=True):
         result.add_(pair.step, alpha=share - _dot(pair.change, result) / pair.product)
     return result
+
+
+def _scale(pairs: Pairs, precondition: Preconditioner) -> float:
+    """s'y / y'M^-1 y of the last step: by how much M overstates the curvature (eq. 7.20 there)."""
+    if not pairs:
+        return 1.0
+    last = pairs[-1]
+    return last.product / _dot(last.change, precondition(last.change))
 
 
 def _dot(a: Tensor, b: Tensor) -> float:
