@@ -5,10 +5,11 @@ export TMPDIR := $(CURDIR)/.tmp
 export PIP_CACHE_DIR := $(CURDIR)/.tmp/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test test-browser check format bench clean
 help:
 	@echo "make demo    set up and run the main job on the built-in penguins"
 	@echo "make test    set up and run the whole test suite"
+	@echo "make test-browser   the lab page in Chromium; pictures of it in artefacts/lab"
 	@echo "make check   formatter, linter, type checker, import contracts"
 	@echo "make bench   how fast, against every peer; takes an hour"
 
@@ -33,6 +34,17 @@ demo: .venv/run
 test: .venv/dev
 	@mkdir -p $(TMPDIR)
 	$(BIN)/python -m pytest
+
+# Chromium and Korean letters come from Debian, the accessibility rules (axe) from npm; all else is
+# in constraints.txt.
+AXE := .tmp/axe/node_modules/axe-core/axe.min.js
+$(AXE):
+	npm install --silent --no-save --ignore-scripts --prefix .tmp/axe axe-core@4.14.1
+
+test-browser: .venv/dev $(AXE)
+	test -x /usr/bin/chromium && fc-list | grep -q 'Noto Sans CJK' || \
+	  (apt-get -qq update && apt-get -qq install -y chromium fonts-noto-cjk)
+	$(BIN)/python -m pytest -m browser tests/browser
 
 check: .venv/dev
 	$(BIN)/ruff format --check src tests

@@ -1,4 +1,4 @@
-"""The command line: `polylogit fit`, `path`, `predict`, `evaluate`.
+"""The command line: `polylogit fit`, `path`, `predict`, `evaluate`, `lab`.
 
 It gathers the doors of `polylogit.app.doors` and sets the exit status: 0, 2 for usage and bad
 input, 1 for failure, 130 after Ctrl-C. Results go to stdout, everything else to stderr. The doors
@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polylogit.app.doors import evaluate, fit, path, predict
+from polylogit.app.doors import evaluate, fit, lab, path, predict
 from polylogit.app.doors.options import INTERRUPTED
 from polylogit.errors import InputError, PolylogitError
 from polylogit.version import __version__
@@ -47,7 +47,7 @@ def _root(
         raise typer.Exit(USAGE)  # nothing was done: a script that lost its arguments must notice
 
 
-for _command in (fit.fit, path.path, predict.predict, evaluate.evaluate):
+for _command in (fit.fit, path.path, predict.predict, evaluate.evaluate, lab.lab):
     app.command()(_command)
 
 

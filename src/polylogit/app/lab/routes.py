@@ -1,0 +1,42 @@
+"""What the page may ask: each route is one question to the library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+
+from polylogit.app.lab import boundary
+from polylogit.app.lab.die import DieRequest, die
+from polylogit.version import __version__
+
+api = APIRouter()
+
+
+@api.get("/about")
+def about() -> dict[str, Any]:
+    """Whose digits these are."""
+    return {"polylogit": __version__, "torch": torch.__version__, "dtype": "float32"}
+
+
+@api.post("/die")
+def _die(asked: DieRequest) -> dict[str, Any]:
+    return die(asked)
+
+
+@api.post("/boundary/scene")
+def _scene(asked: boundary.PointsRequest) -> dict[str, Any]:
+    return boundary.scene(asked)
+
+
+@api.post("/boundary/train")
+def _train(asked: boundary.TrainRequest) -> StreamingResponse:
+    boundary.start(asked)  # refuse before the first line, while there still is a status to give
+    return StreamingResponse(boundary.paced(asked), media_type="application/x-ndjson")
+
+
+@api.post("/boundary/values")
+def _values(asked: boundary.ModelRequest) -> dict[str, Any]:
+    return boundary.values(asked)

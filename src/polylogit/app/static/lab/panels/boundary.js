@@ -1,0 +1,295 @@
+// Gradient descent on points in the plane, and the certified optimum it approaches.
+
+import { h, svg, fill } from "../dom.js";
+import { t } from "../words.js";
+import * as state from "../state.js";
+import { ask, lines, live } from "../transport.js";
+import { value } from "../value.js";
+import { field, middles } from "../core.js";
+import { card, choices, slider, complaints, chart, fact, mark, badge, ready } from "../parts.js";
+
+export const key = "boundary";
+export const defaults = { "boundary.data": "blobs", "boundary.rate": "0.1", "boundary.penalty": "0.01", "boundary.pace": "1" };
+
+// An exported page has pictures of fewer settings.
+const RATES = live ? ["0.01", "0.03", "0.1", "0.3", "1", "3", "10", "30"] : ["0.1", "1", "10"];
+const PENALTIES = live ? ["0", "0.0001", "0.001", "0.01", "0.1"] : ["0", "0.01"];
+const WIDE = 420;
+const HIGH = 315;
+const LEVELS = [0.5, 0.7, 0.9];
+
+export function mount(body) {
+  let scene = null;
+  let model = null; // the last picture
+  let painted = null; // the picture on the screen
+  let running = null; // its AbortController
+  let history = [];
+
+  const complaint = complaints();
+  const canvas = h("canvas", { width: WIDE, height: HIGH, class: "field", role: "img" });
+  const over = svg("svg", { class: "over", viewBox: `0 0 ${WIDE} ${HIGH}`, "aria-hidden": "true" });
+  const legend = h("div", { class: "inline small" });
+  const summary = h("p", { class: "small", "aria-live": "polite" });
+  const play = h("button", { type: "button", class: "primary", onclick: () => (running ? pause() : run()) }, t("boundary.train"));
+  const once = h("button", { type: "button", onclick: () => run(1) }, t("boundary.step"));
+  const reset = h("button", { type: "button", onclick: restart }, t("boundary.reset"));
+  const facts = h("dl", { class: "facts" });
+  const curve = h("div");
+  const goal = h("p", { class: "small" });
+  const settings = h("div", { class: "stack tight" });
+
+  fill(
+    body,
+    complaint,
+    h(
+      "div",
+      { class: "columns wide-left" },
+      card(null, h("div", { class: "picture" }, canvas, over), legend, h("div", { class: "buttons" }, play, once, reset), summary),
+      h("div", { class: "stack" }, card(t("boundary.settings"), settings), card(t("boundary.measures"), facts, curve, goal)),
+    ),
+  );
+
+  const question = () => ({ data: state.get("boundary.data"), penalty: Number(state.get("boundary.penalty")) });
+
+  async function look() {
+    try {
+      scene = await ask("boundary/scene", question());
+    } catch (error) {
+      return complaint.say(error);
+    }
+    complaint.clear();
+    drawSettings();
+    drawScene();
+    if (!model) await run(0);
+    else {
+      paint(model);
+      printed(model);
+    }
+  }
+
+  function restart() {
+    pause();
+    model = null;
+    history = [];
+    look();
+  }
+
+  /** Train on from the present model; `steps` 0 shows where it stands. */
+  async function run(steps = 20000) {
+    pause(false);
+    const mine = (running = new AbortController());
+    play.textContent = t("boundary.pause");
+    const asked = {
+      ...question(), weight: model?.weight, bias: model?.bias, step: model?.step ?? 0,
+      learning_rate: Number(state.get("boundary.rate")), steps: Math.max(steps, 1), per_frame: steps > 1 ? Number(state.get("boundary.pace")) : 1,
+    };
+    try {
+      for await (const picture of lines("boundary/train", asked, mine.signal)) {
+        if (running !== mine) return;
+        took(picture);
+        if (steps === 0) break;
+        if (!live) await new Promise(requestAnimationFrame);
+      }
+      if (running === mine && live && steps > 1 && (model?.step ?? 0) < asked.step + steps) complaint.say(new Error(t("boundary.diverged")));
+    } catch (error) {
+      if (error.name !== "AbortError") complaint.say(error);
+    }
+    if (running === mine) pause();
+  }
+
+  function pause(settle = true) {
+    running?.abort();
+    running = null;
+    play.textContent = t("boundary.train");
+    if (settle && model) settled();
+  }
+
+  function took(picture) {
+    model = picture;
+    if (history.at(-1)?.[0] !== picture.step) history.push([picture.step, picture.objective.drawn]);
+    if (history.length > 1200) history = history.filter((_, i) => i % 2 === 0);
+    requestAnimationFrame(() => {
+      if (painted === model) return;
+      paint(model);
+      printed(model);
+    });
+  }
+
+  /** At rest every number can be opened. */
+  async function settled() {
+    const rested = model;
+    if (!live) return;
+    try {
+      const opened = await ask("boundary/values", { ...question(), weight: rested.weight, bias: rested.bias });
+      if (rested === model && !running) {
+        printed(rested, opened);
+        summary.textContent = t("boundary.summary", { step: rested.step, loss: rested.loss.short, accuracy: rested.accuracy.short });
+      }
+    } catch (error) {
+      complaint.say(error);
+    }
+  }
+
+  function printed(picture, opened = null) {
+    const number = (name) => (opened?.[name] ? value(opened[name]) : picture[name].short);
+    fill(
+      facts,
+      fact(t("boundary.steps"), String(picture.step)),
+      fact(t("boundary.loss"), number("loss")),
+      fact(t("boundary.objective"), number("objective")),
+      fact(t("boundary.accuracy"), number("accuracy")),
+      fact("‖W‖", number("norm")),
+    );
+    const best = scene.optimum;
+    const levels = [{ y: scene.chance.drawn, text: `ln K = ${scene.chance.short}` }];
+    if (best.exists) levels.push({ y: best.objective.drawn, below: true, text: t("boundary.best", { best: best.objective.short }) });
+    const points = history.length > 1 ? history : [[0, picture.objective.drawn], [1, picture.objective.drawn]];
+    const high = Math.max(scene.chance.drawn * 1.15, Math.min(Math.max(...points.map(([, y]) => y ?? 0)), scene.chance.drawn * 3));
+    fill(curve, chart(t("boundary.curve"), { lines: [{ class: "main", points }], levels, ends: [points[0][0], points.at(-1)[0]], low: 0, high, height: 190, width: 420 }));
+    goal.textContent = best.exists ? t("boundary.certified", { proof: best.message }) : best.message;
+  }
+
+  // ------------------------------------------------------------------------------- the picture
+
+  let frame = null;
+
+  function drawScene() {
+    frame = window_(scene.x);
+    const K = scene.classes.length;
+    fill(over, scene.x.map(([x, y], i) => mark(scene.y[i], 4.6, { transform: `translate(${frame.X(x).toFixed(1)} ${frame.Y(y).toFixed(1)})` })));
+    fill(
+      legend,
+      scene.classes.map((name, k) => badge(k, name)),
+      h("span", { class: "axes" }, `→ ${scene.features[0]}   ↑ ${scene.features[1]}`),
+      scene.optimum.exists && h("span", { class: "dashes" }, t("boundary.dashed")),
+    );
+    canvas.setAttribute("aria-label", t("boundary.picture", { count: scene.x.length, classes: K }));
+    goalEdges = scene.optimum.exists ? edges(scene.optimum, frame, K) : null;
+  }
+
+  let goalEdges = null;
+
+  function paint(picture) {
+    painted = picture;
+    const context = canvas.getContext("2d");
+    context.putImageData(shaded(picture, frame, scene.classes.length, goalEdges, canvas), 0, 0);
+    canvas.dataset.step = picture.step;
+    ready(key);
+  }
+
+  const which = h("div", { class: "stack tight" });
+  fill(
+    settings,
+    which,
+    listed(t("boundary.rate"), "boundary.rate", RATES),
+    listed(t("boundary.penalty"), "boundary.penalty", PENALTIES),
+    listed(t("boundary.pace"), "boundary.pace", ["1", "3", "10", "30"]),
+  );
+
+  function drawSettings() {
+    const name = "boundary.data";
+    fill(
+      which,
+      choices(t("boundary.data"), ["blobs", "separable", "ring", "penguins"].map((one) => [one, t(`boundary.data.${one}`)]), state.get(name), (to) => state.set({ [name]: to })),
+      h("p", { class: "small" }, t(`boundary.about.${state.get(name)}`)),
+    );
+  }
+
+  const themes = matchMedia("(prefers-color-scheme: dark)");
+  const repaint = () => model && paint(model);
+  themes.addEventListener("change", repaint);
+  look();
+  const unlisten = state.listen((keys) => {
+    if (keys.includes("boundary.data")) restart();
+    else if (keys.includes("boundary.penalty")) look().then(again);
+    else if (keys.some((name) => name.startsWith("boundary."))) again();
+    else if (keys.includes("theme")) setTimeout(repaint, 50);
+  });
+  const again = () => running && run();
+  return () => {
+    unlisten();
+    themes.removeEventListener("change", repaint);
+    running?.abort();
+    running = null;
+  };
+}
+
+/** A slider over a list of texts. */
+function listed(label, key_, list) {
+  const place = list.indexOf(state.get(key_));
+  return slider(label, { min: 0, max: list.length - 1, step: 1, value: Math.max(0, place), change: (i) => state.set({ [key_]: list[i] }), shown: (i) => list[i] });
+}
+
+/** The part of the plane that is shown, and how it meets the pixels. */
+function window_(points) {
+  const [xs, ys] = [0, 1].map((axis) => points.map((point) => point[axis]));
+  const middle = [xs, ys].map((list) => (Math.min(...list) + Math.max(...list)) / 2);
+  const half = [xs, ys].map((list) => (Math.max(...list) - Math.min(...list)) / 2 * 1.12);
+  const scale = Math.max(half[0] / WIDE, half[1] / HIGH) * 2;
+  const [left, top] = [middle[0] - (scale * WIDE) / 2, middle[1] + (scale * HIGH) / 2];
+  return {
+    xs: middles(left, left + scale * WIDE, WIDE),
+    ys: middles(top, top - scale * HIGH, HIGH),
+    X: (x) => (x - left) / scale,
+    Y: (y) => (top - y) / scale,
+  };
+}
+
+/** Where the likeliest class changes from a pixel to the next, as a mask. */
+function edges(model, { xs, ys }, K) {
+  return borders(Uint8Array.from(likeliest(field(model.weight, model.bias, xs, ys), K)));
+}
+
+function* likeliest(p, K) {
+  for (let at = 0; at < p.length; at += K) {
+    let best = 0;
+    for (let k = 1; k < K; k++) if (p[at + k] > p[at + best]) best = k;
+    yield best;
+  }
+}
+
+function borders(kind) {
+  const mask = new Uint8Array(kind.length);
+  for (let i = 0; i < kind.length; i++) {
+    const last = i % WIDE === WIDE - 1;
+    mask[i] = (!last && kind[i] !== kind[i + 1]) || (i + WIDE < kind.length && kind[i] !== kind[i + WIDE]) ? 1 : 0;
+  }
+  return mask;
+}
+
+/** The probabilities as blended hues, isolines, the border now, and dashed the border to come. */
+function shaded(model, { xs, ys }, K, goal, canvas) {
+  const style = getComputedStyle(canvas);
+  const hues = Array.from({ length: K }, (_, k) => rgb(style.getPropertyValue(`--class-${k}`)));
+  const [paper, ink] = ["--card", "--ink"].map((name) => rgb(style.getPropertyValue(name)));
+  const p = field(model.weight, model.bias, xs, ys);
+  const n = xs.length * ys.length;
+  const kind = new Uint8Array(n);
+  const level = new Uint8Array(n);
+  const image = new ImageData(xs.length, ys.length);
+  for (let i = 0; i < n; i++) {
+    let largest = 0;
+    const colour = [0, 0, 0];
+    for (let k = 0; k < K; k++) {
+      const share = p[i * K + k];
+      if (share > largest) {
+        largest = share;
+        kind[i] = k;
+      }
+      for (let c = 0; c < 3; c++) colour[c] += share * hues[k][c];
+    }
+    level[i] = LEVELS.filter((one) => largest > one).length;
+    const depth = 0.12 + 0.4 * (largest - 1 / K) / (1 - 1 / K);
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = paper[c] + depth * (colour[c] - paper[c]);
+    image.data[4 * i + 3] = 255;
+  }
+  const [lines, border] = [borders(level), borders(kind)];
+  for (let i = 0; i < n; i++) {
+    const dash = goal?.[i] && ((i % WIDE >> 3) + (Math.floor(i / WIDE) >> 3)) % 2;
+    const strength = dash ? 0.95 : border[i] ? 0.6 : lines[i] ? 0.22 : 0;
+    if (strength) for (let c = 0; c < 3; c++) image.data[4 * i + c] += strength * (ink[c] - image.data[4 * i + c]);
+  }
+  return image;
+}
+
+const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.trim().slice(at, at + 2), 16));
