@@ -13,12 +13,23 @@ from pydantic import BaseModel
 
 from polylogit.app.lab import boundary, routes
 from polylogit.app.lab.die import DieRequest, die
+from polylogit.app.lab.logits import LogitsRequest, walk
 from polylogit.app.lab.page import PAGE
+from polylogit.app.lab.tour import tour
+from polylogit.app.lab.twins import twins
 from polylogit.errors import OptionError
 from polylogit.storage import write_atomically
 
 BAKED = "baked.json"
 _LIVE, _BAKED = ('"lab-numbers" content="live"', '"lab-numbers" content="baked"')
+
+_ROWS: Sequence[list[float]] = (
+    [1, 2, 3],
+    [100, 101, 102],
+    [0, 200],
+    [9, 0, 0],
+    [2, 1, 0.1, -1, 0.5, -3],
+)
 
 Answer = tuple[str, dict[str, Any], dict[str, Any]]  # route, question, answer
 
@@ -47,7 +58,10 @@ def _check(folder: Path) -> None:
 def baked() -> Iterator[Answer]:
     """Every question of the grid with the library's answer."""
     yield "about", {}, routes.about()
+    yield "twins", {}, twins()
+    yield "tour", {}, tour()
     yield from _dice()
+    yield from _walks()
     yield from _boundaries()
 
 
@@ -58,6 +72,17 @@ def _dice() -> Iterator[Answer]:
     for p, q in itertools.product(loads + others, loads + others):
         asked = DieRequest(p=p, q=q)
         yield "die", _question(asked, "p", "q"), die(asked)
+
+
+def _walks() -> Iterator[Answer]:
+    """The rows of the buttons, every class, temperature and switch."""
+    for logits in _ROWS:
+        switches = itertools.product(range(len(logits)), (0.1, 1, 10), (True, False), (True, False))
+        for target, temperature, shift, again in switches:
+            asked = LogitsRequest(
+                logits=logits, target=target, temperature=temperature, shift=shift, again=again
+            )
+            yield "logits", asked.model_dump(), walk(asked)
 
 
 def _boundaries() -> Iterator[Answer]:

@@ -10,6 +10,9 @@ from fastapi.responses import StreamingResponse
 
 from polylogit.app.lab import boundary
 from polylogit.app.lab.die import DieRequest, die
+from polylogit.app.lab.logits import LogitsRequest, walk
+from polylogit.app.lab.tour import tour
+from polylogit.app.lab.twins import twins
 from polylogit.version import __version__
 
 api = APIRouter()
@@ -24,6 +27,21 @@ def about() -> dict[str, Any]:
 @api.post("/die")
 def _die(asked: DieRequest) -> dict[str, Any]:
     return die(asked)
+
+
+@api.post("/logits")
+def _logits(asked: LogitsRequest) -> dict[str, Any]:
+    return walk(asked)
+
+
+@api.get("/twins")
+def _twins() -> dict[str, Any]:
+    return twins()
+
+
+@api.get("/tour")
+def _tour() -> dict[str, Any]:
+    return tour()
 
 
 @api.post("/boundary/scene")

@@ -5,9 +5,10 @@ import * as state from "./state.js";
 import { load, language, t } from "./words.js";
 import { ask, live } from "./transport.js";
 import * as die from "./panels/die.js";
+import * as logits from "./panels/logits.js";
 import * as boundary from "./panels/boundary.js";
 
-const panels = [die, boundary];
+const panels = [die, logits, boundary];
 
 state.known({ panel: panels[0].key, theme: "auto" });
 for (const panel of panels) state.known(panel.defaults);
