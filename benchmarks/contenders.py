@@ -11,16 +11,24 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-Parameters = tuple[np.ndarray, np.ndarray]
 OTHER_PYTHON = str(Path(__file__).parents[1] / ".venv-peers" / "bin" / "python")
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8, 1e-10)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """W (K, D), b (K,), and what the contender says of its fit."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    said: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -28,20 +36,27 @@ class Contender:
     """A name, how to fit, and the settings to try in order."""
 
     name: str
-    fit: Callable[[Any, np.ndarray, float, float], Parameters]
+    fit: Callable[[Any, np.ndarray, float, float], Fitted]
     settings: Sequence[float]
     python: str = sys.executable
 
 
-def _polylogit(X: Any, y: np.ndarray, C: float, tol: float) -> Parameters:
+def _polylogit(X: Any, y: np.ndarray, C: float, tol: float) -> Fitted:
     from polylogit import SoftmaxClassifier
 
     options = {} if math.isnan(tol) else {"tol": tol}
     fitted = SoftmaxClassifier(C=C, **options).fit(X, y)
-    return fitted.model_.weight.numpy(), fitted.model_.bias.numpy()
+    said = {
+        "gap": fitted.certificate_.gap,
+        "status": fitted.solution_.status.name.lower(),
+        "solver": fitted.solution_.statistics.solver,
+        "iterations": fitted.solution_.statistics.iterations,
+        "passes": fitted.solution_.statistics.passes,
+    }
+    return Fitted(fitted.model_.weight.numpy(), fitted.model_.bias.numpy(), said)
 
 
-def _scikit_learn(solver: str, X: Any, y: np.ndarray, C: float, tol: float) -> Parameters:
+def _scikit_learn(solver: str, X: Any, y: np.ndarray, C: float, tol: float) -> Fitted:
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
@@ -50,14 +65,14 @@ def _scikit_learn(solver: str, X: Any, y: np.ndarray, C: float, tol: float) -> P
     return both_rows(fitted.coef_, fitted.intercept_)
 
 
-def both_rows(coef: np.ndarray, intercept: np.ndarray) -> Parameters:
+def both_rows(coef: np.ndarray, intercept: np.ndarray) -> Fitted:
     """Two classes in softmax form: half of the one difference each way."""
     if len(coef) > 1:
-        return coef, intercept
-    return np.vstack([-coef, coef]) / 2, np.r_[-intercept, intercept] / 2
+        return Fitted(coef, intercept)
+    return Fitted(np.vstack([-coef, coef]) / 2, np.r_[-intercept, intercept] / 2)
 
 
-def _torch_lbfgs(X: Any, y: np.ndarray, C: float, tol: float) -> Parameters:
+def _torch_lbfgs(X: Any, y: np.ndarray, C: float, tol: float) -> Fitted:
     """`torch.optim.LBFGS` on `nn.Linear` in float64: what a torch user writes first."""
     import torch
 
@@ -86,10 +101,10 @@ def _torch_lbfgs(X: Any, y: np.ndarray, C: float, tol: float) -> Parameters:
         return loss
 
     optimizer.step(closure)
-    return head.weight.detach().numpy(), head.bias.detach().numpy()
+    return Fitted(head.weight.detach().numpy(), head.bias.detach().numpy())
 
 
-def _adelie(X: Any, y: np.ndarray, C: float, tol: float) -> Parameters:
+def _adelie(X: Any, y: np.ndarray, C: float, tol: float) -> Fitted:
     """adelie's group elastic net with alpha = 0: ridge, the intercept free."""
     import adelie
 
@@ -113,7 +128,7 @@ def _adelie(X: Any, y: np.ndarray, C: float, tol: float) -> Parameters:
         n_threads=2,
     )
     beta = state.betas.toarray()[0].reshape(rows.shape[1], n_classes)
-    return beta.T.copy(), state.intercepts[0].copy()
+    return Fitted(beta.T.copy(), state.intercepts[0].copy())
 
 
 OURS = Contender("polylogit", _polylogit, (math.nan,))  # its defaults, nothing else

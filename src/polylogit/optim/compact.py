@@ -125,10 +125,15 @@ class CompactObjective(SoftmaxObjective):
         return torch.eye(self.n_classes).double() if self.basis is None else self.basis
 
     @cached_property
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """k and l of all k < l."""
+        first, second = np.triu_indices(self.n_classes, 1)
+        return first, second
+
+    @cached_property
     def _differences(self) -> np.ndarray:
         """E_k - E_l for k < l (K (K-1)/2, m)."""
-        first, second = np.triu_indices(self.n_classes, 1)
-        rows = self._contrasts.numpy()
+        rows, (first, second) = self._contrasts.numpy(), self._pairs
         differences: np.ndarray = rows[first] - rows[second]
         return differences
 
@@ -174,9 +179,8 @@ class CompactCurvature(SoftmaxCurvature):
         w_ab = sum_{k<l} p_k p_l (E_ka - E_la) (E_kb - E_lb): no difference of rounded numbers.
         """
         problem = self.objective
-        columns, apart = problem._columns, problem._differences
+        columns, (first, second), apart = problem._columns, problem._pairs, problem._differences
         p = cast("Tensor", self.probabilities).T.numpy()
-        first, second = np.triu_indices(len(p), 1)
         products = p[first] * p[second] * problem._shares
         m, width = apart.shape[1], len(columns)
         hessian = torch.empty(m * width, m * width, dtype=torch.float64)
