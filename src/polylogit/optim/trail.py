@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from polylogit.optim.lbfgs import MEMORY, Pairs, repenalised
+from polylogit.optim.lbfgs import Pairs, repenalised
 from polylogit.optim.line_search import lowest
 from polylogit.optim.logits import Logits
 from polylogit.optim.objective import LogitLine, SoftmaxObjective, logits_of
@@ -22,6 +22,7 @@ from polylogit.optim.penalty import Penalty
 from polylogit.optim.preconditioner import Kept
 from polylogit.optim.problem import Evaluation
 
+MEMORY = 30  # steps of L-BFGS: those of several solves
 SHARP = 0.1  # of the first slope: how flat the end of the continuation must be
 
 
