@@ -6,9 +6,10 @@ import { load, language, t } from "./words.js";
 import { ask, live } from "./transport.js";
 import * as die from "./panels/die.js";
 import * as logits from "./panels/logits.js";
+import * as tour from "./panels/tour.js";
 import * as boundary from "./panels/boundary.js";
 
-const panels = [die, logits, boundary];
+const panels = [die, logits, tour, boundary];
 
 state.known({ panel: panels[0].key, theme: "auto" });
 for (const panel of panels) state.known(panel.defaults);
