@@ -120,9 +120,7 @@ def test_no_design_is_without_a_holder():
 
 @every_design
 @every_solver
-@pytest.mark.parametrize(
-    "C", [1e-4, 2.0]
-)  # with a strong penalty the gap is hardly above the excess
+@pytest.mark.parametrize("C", [1e-4, 2.0])  # a strong penalty leaves gap ~ excess
 def test_the_gap_bounds_the_true_excess_all_along_the_way(design, solver, C):
     X, codes = draw()
     truth = Truth(X, one_hot(codes), 1 / (C * N))
