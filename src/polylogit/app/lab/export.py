@@ -7,14 +7,16 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from polylogit.app.lab import boundary, routes
+from polylogit.app.lab.confidence import ConfidenceRequest, confidence
 from polylogit.app.lab.die import DieRequest, die
 from polylogit.app.lab.logits import LogitsRequest, walk
 from polylogit.app.lab.page import PAGE
+from polylogit.app.lab.table import RowRequest, TableRequest, row, table
 from polylogit.app.lab.tour import tour
 from polylogit.app.lab.twins import twins
 from polylogit.errors import OptionError
@@ -63,6 +65,8 @@ def baked() -> Iterator[Answer]:
     yield from _dice()
     yield from _walks()
     yield from _boundaries()
+    yield from _tables()
+    yield from _confidences()
 
 
 def _dice() -> Iterator[Answer]:
@@ -96,6 +100,24 @@ def _boundaries() -> Iterator[Answer]:
             frames = list(boundary.pictures(train))
             question = _question(train, "data", "penalty", "learning_rate")
             yield "boundary/train", question, {"lines": frames}
+
+
+def _tables() -> Iterator[Answer]:
+    """The first rows of the built-in tables."""
+    names: Sequence[Literal["penguins", "lesson"]] = ("penguins", "lesson")
+    for name in names:
+        whole = TableRequest(example=name)
+        yield "table/fit", _question(whole, "example"), table(whole)
+        for at in range(8):
+            asked = RowRequest(example=name, row=at)
+            yield "table/row", _question(asked, "example", "row"), row(asked)
+
+
+def _confidences() -> Iterator[Answer]:
+    """Strengths and temperatures."""
+    for C, temperature in itertools.product((0.01, 1, 100, 10000), (0.5, 1, 2, 3, 5)):
+        asked = ConfidenceRequest(C=C, temperature=temperature)
+        yield "confidence", asked.model_dump(), confidence(asked)
 
 
 def _question(asked: BaseModel, *names: str) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from polylogit.app.lab import boundary
+from polylogit.app.lab.confidence import ConfidenceRequest, confidence
 from polylogit.app.lab.die import DieRequest, die
 from polylogit.app.lab.logits import LogitsRequest, walk
+from polylogit.app.lab.table import RowRequest, TableRequest, row, table
 from polylogit.app.lab.tour import tour
 from polylogit.app.lab.twins import twins
 from polylogit.version import __version__
@@ -42,6 +44,21 @@ def _twins() -> dict[str, Any]:
 @api.get("/tour")
 def _tour() -> dict[str, Any]:
     return tour()
+
+
+@api.post("/table/fit")
+def _table(asked: TableRequest) -> dict[str, Any]:
+    return table(asked)
+
+
+@api.post("/table/row")
+def _row(asked: RowRequest) -> dict[str, Any]:
+    return row(asked)
+
+
+@api.post("/confidence")
+def _confidence(asked: ConfidenceRequest) -> dict[str, Any]:
+    return confidence(asked)
 
 
 @api.post("/boundary/scene")

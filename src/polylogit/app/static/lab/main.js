@@ -8,8 +8,10 @@ import * as die from "./panels/die.js";
 import * as logits from "./panels/logits.js";
 import * as tour from "./panels/tour.js";
 import * as boundary from "./panels/boundary.js";
+import * as table from "./panels/table.js";
+import * as confidence from "./panels/confidence.js";
 
-const panels = [die, logits, tour, boundary];
+const panels = [die, logits, tour, boundary, table, confidence];
 
 state.known({ panel: panels[0].key, theme: "auto" });
 for (const panel of panels) state.known(panel.defaults);
