@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from polylogit.version import __version__
 
 _HOME = {
+    "Chain": "polylogit.steps",
     "Dataset": "polylogit.data.dataset",
     "Fit": "polylogit.training",
     "Path": "polylogit.path",
@@ -25,6 +26,8 @@ _HOME = {
     "Solution": "polylogit.optim.problem",
     "SoftmaxClassifier": "polylogit.estimator",
     "SoftmaxModel": "polylogit.model",
+    "chain": "polylogit.steps",
+    "compare": "polylogit.steps",
     "fit": "polylogit.training",
     "fit_path": "polylogit.path",
     "from_arrays": "polylogit.data.arrays",
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from polylogit.path import Path, fit_path
     from polylogit.schema import Schema
     from polylogit.serialization import load, save
+    from polylogit.steps import Chain, chain, compare
     from polylogit.training import Fit, fit
 
 

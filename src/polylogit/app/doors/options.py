@@ -70,6 +70,14 @@ Tolerance = Annotated[float, typer.Option(metavar="NATS", help="The proven gap t
 Steps = Annotated[int, typer.Option(metavar="STEPS", help="Steps after which a fit stops.")]
 Solver = Annotated[str, typer.Option(metavar="NAME", help="auto, newton, lbfgs, newton-cg.")]
 Threads = Annotated[int | None, typer.Option(metavar="COUNT", help="By default chosen by size.")]
+Language = Annotated[str, typer.Option("--lang", metavar="en|ko", help="Language of the text.")]
+LANGUAGES = ("en", "ko")
+
+
+def checked_language(lang: str) -> None:
+    """Refuse a language that no text here is written in."""
+    if lang not in LANGUAGES:
+        raise OptionError(f"--lang must be {' or '.join(LANGUAGES)}, not {lang!r}")
 
 
 def number_or_auto(text: str) -> float | str:

@@ -1,0 +1,1 @@
+"""What commands print for a person, in the languages they speak; numbers come from below."""
