@@ -25,6 +25,7 @@ _HOME = {
     "Schema": "polylogit.schema",
     "Solution": "polylogit.optim.problem",
     "SoftmaxClassifier": "polylogit.estimator",
+    "SoftmaxHead": "polylogit.nn",
     "SoftmaxModel": "polylogit.model",
     "chain": "polylogit.steps",
     "compare": "polylogit.steps",
@@ -34,6 +35,7 @@ _HOME = {
     "load": "polylogit.serialization",
     "read": "polylogit.data.read",
     "save": "polylogit.serialization",
+    "tour": "polylogit.lesson",
 }
 _MODULES = ("errors", "formulas", "functional")
 
@@ -45,7 +47,9 @@ if TYPE_CHECKING:
     from polylogit.data.dataset import Dataset
     from polylogit.data.read import read
     from polylogit.estimator import SoftmaxClassifier
+    from polylogit.lesson import tour
     from polylogit.model import SoftmaxModel
+    from polylogit.nn import SoftmaxHead
     from polylogit.optim.problem import Solution
     from polylogit.path import Path, fit_path
     from polylogit.schema import Schema

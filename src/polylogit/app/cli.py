@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polylogit.app.doors import chain, evaluate, fit, lab, path, predict
+from polylogit.app.doors import chain, evaluate, fit, lab, path, predict, tour
 from polylogit.app.doors.options import INTERRUPTED
 from polylogit.errors import InputError, PolylogitError
 from polylogit.version import __version__
@@ -47,7 +47,15 @@ def _root(
         raise typer.Exit(USAGE)  # nothing was done: a script that lost its arguments must notice
 
 
-for _command in (fit.fit, path.path, predict.predict, evaluate.evaluate, lab.lab, chain.chain):
+for _command in (
+    fit.fit,
+    path.path,
+    predict.predict,
+    evaluate.evaluate,
+    lab.lab,
+    chain.chain,
+    tour.tour,
+):
     app.command()(_command)
 
 
