@@ -129,3 +129,4 @@ def test_a_port_in_use_is_named():
 def test_it_listens_on_loopback_alone():
     with server.listening(0) as listener:
         assert listener.getsockname()[0] == "127.0.0.1"
+        assert listener.proto == socket.IPPROTO_TCP

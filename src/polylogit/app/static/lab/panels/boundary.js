@@ -14,8 +14,8 @@ export const defaults = { "boundary.data": "blobs", "boundary.rate": "0.1", "bou
 // An exported page has pictures of fewer settings.
 const RATES = live ? ["0.01", "0.03", "0.1", "0.3", "1", "3", "10", "30"] : ["0.1", "1", "10"];
 const PENALTIES = live ? ["0", "0.0001", "0.001", "0.01", "0.1"] : ["0", "0.01"];
-const WIDE = 420;
-const HIGH = 315;
+const WIDE = 320;
+const HIGH = 240;
 const LEVELS = [0.5, 0.7, 0.9];
 
 export function mount(body) {
@@ -111,7 +111,7 @@ export function mount(body) {
     requestAnimationFrame(() => {
       if (painted === model) return;
       paint(model);
-      printed(model);
+      printed(model, null, performance.now() - drawn > 120);
     });
   }
 
@@ -130,7 +130,9 @@ export function mount(body) {
     }
   }
 
-  function printed(picture, opened = null) {
+  let drawn = 0; // when the curve was drawn last
+
+  function printed(picture, opened = null, curved = true) {
     const number = (name) => (opened?.[name] ? value(opened[name]) : picture[name].short);
     fill(
       facts,
@@ -140,6 +142,11 @@ export function mount(body) {
       fact(t("boundary.accuracy"), number("accuracy")),
       fact("‖W‖", number("norm")),
     );
+    if (curved) drawCurve(picture);
+  }
+
+  function drawCurve(picture) {
+    drawn = performance.now();
     const best = scene.optimum;
     const levels = [{ y: scene.chance.drawn, text: `ln K = ${scene.chance.short}` }];
     if (best.exists) levels.push({ y: best.objective.drawn, below: true, text: t("boundary.best", { best: best.objective.short }) });
@@ -156,7 +163,8 @@ export function mount(body) {
   function drawScene() {
     frame = window_(scene.x);
     const K = scene.classes.length;
-    fill(over, scene.x.map(([x, y], i) => mark(scene.y[i], 4.6, { transform: `translate(${frame.X(x).toFixed(1)} ${frame.Y(y).toFixed(1)})` })));
+    colours = palette(canvas, K);
+    fill(over, scene.x.map(([x, y], i) => mark(scene.y[i], 3.6, { transform: `translate(${frame.X(x).toFixed(1)} ${frame.Y(y).toFixed(1)})` })));
     fill(
       legend,
       scene.classes.map((name, k) => badge(k, name)),
@@ -168,11 +176,12 @@ export function mount(body) {
   }
 
   let goalEdges = null;
+  let colours = null;
 
   function paint(picture) {
     painted = picture;
     const context = canvas.getContext("2d");
-    context.putImageData(shaded(picture, frame, scene.classes.length, goalEdges, canvas), 0, 0);
+    context.putImageData(shaded(picture, frame, scene.classes.length, goalEdges, colours), 0, 0);
     canvas.dataset.step = picture.step;
     ready(key);
   }
@@ -196,7 +205,11 @@ export function mount(body) {
   }
 
   const themes = matchMedia("(prefers-color-scheme: dark)");
-  const repaint = () => model && paint(model);
+  const repaint = () => {
+    if (!scene || !model) return;
+    colours = palette(canvas, scene.classes.length);
+    paint(model);
+  };
   themes.addEventListener("change", repaint);
   look();
   const unlisten = state.listen((keys) => {
@@ -257,39 +270,50 @@ function borders(kind) {
   return mask;
 }
 
+let buffer = new Float64Array(0); // of one picture after the other
+
 /** The probabilities as blended hues, isolines, the border now, and dashed the border to come. */
-function shaded(model, { xs, ys }, K, goal, canvas) {
-  const style = getComputedStyle(canvas);
-  const hues = Array.from({ length: K }, (_, k) => rgb(style.getPropertyValue(`--class-${k}`)));
-  const [paper, ink] = ["--card", "--ink"].map((name) => rgb(style.getPropertyValue(name)));
-  const p = field(model.weight, model.bias, xs, ys);
+function shaded(model, { xs, ys }, K, goal, { hues, paper, ink }) {
+  if (buffer.length !== xs.length * ys.length * K) buffer = new Float64Array(xs.length * ys.length * K);
+  const p = field(model.weight, model.bias, xs, ys, buffer);
   const n = xs.length * ys.length;
   const kind = new Uint8Array(n);
   const level = new Uint8Array(n);
   const image = new ImageData(xs.length, ys.length);
-  for (let i = 0; i < n; i++) {
-    let largest = 0;
-    const colour = [0, 0, 0];
+  const pixels = image.data;
+  for (let i = 0, at = 0; i < n; i++, at += K) {
+    let [largest, red, green, blue] = [0, 0, 0, 0];
     for (let k = 0; k < K; k++) {
-      const share = p[i * K + k];
+      const share = p[at + k];
       if (share > largest) {
         largest = share;
         kind[i] = k;
       }
-      for (let c = 0; c < 3; c++) colour[c] += share * hues[k][c];
+      red += share * hues[3 * k];
+      green += share * hues[3 * k + 1];
+      blue += share * hues[3 * k + 2];
     }
-    level[i] = LEVELS.filter((one) => largest > one).length;
-    const depth = 0.12 + 0.4 * (largest - 1 / K) / (1 - 1 / K);
-    for (let c = 0; c < 3; c++) image.data[4 * i + c] = paper[c] + depth * (colour[c] - paper[c]);
-    image.data[4 * i + 3] = 255;
+    level[i] = (largest > LEVELS[0]) + (largest > LEVELS[1]) + (largest > LEVELS[2]);
+    const depth = 0.12 + (0.4 * (K * largest - 1)) / (K - 1);
+    pixels[4 * i] = paper[0] + depth * (red - paper[0]);
+    pixels[4 * i + 1] = paper[1] + depth * (green - paper[1]);
+    pixels[4 * i + 2] = paper[2] + depth * (blue - paper[2]);
+    pixels[4 * i + 3] = 255;
   }
   const [lines, border] = [borders(level), borders(kind)];
   for (let i = 0; i < n; i++) {
     const dash = goal?.[i] && ((i % WIDE >> 3) + (Math.floor(i / WIDE) >> 3)) % 2;
     const strength = dash ? 0.95 : border[i] ? 0.6 : lines[i] ? 0.22 : 0;
-    if (strength) for (let c = 0; c < 3; c++) image.data[4 * i + c] += strength * (ink[c] - image.data[4 * i + c]);
+    if (strength) for (let c = 0; c < 3; c++) pixels[4 * i + c] += strength * (ink[c] - pixels[4 * i + c]);
   }
   return image;
+}
+
+/** The colours of the present theme. */
+function palette(element, K) {
+  const style = getComputedStyle(element);
+  const hue = (name) => rgb(style.getPropertyValue(name));
+  return { hues: Array.from({ length: K }, (_, k) => hue(`--class-${k}`)).flat(), paper: hue("--card"), ink: hue("--ink") };
 }
 
 const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.trim().slice(at, at + 2), 16));
