@@ -148,3 +148,9 @@ def test_what_is_no_distribution_is_refused(p, q, says):
 def test_nine_digits_tell_float32_apart():
     a = np.float32(0.41702998)
     assert digits(float(a)) != digits(float(np.nextafter(a, np.float32(1))))
+
+
+def test_an_array_that_may_not_be_written_is_read():
+    z = np.arange(3.0)
+    z.flags.writeable = False
+    assert chain(z, 2).loss == chain([0.0, 1.0, 2.0], 2).loss

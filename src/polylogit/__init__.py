@@ -29,6 +29,7 @@ _HOME = {
     "SoftmaxModel": "polylogit.model",
     "chain": "polylogit.steps",
     "compare": "polylogit.steps",
+    "doctor": "polylogit.diagnostics.doctor",
     "fit": "polylogit.training",
     "fit_path": "polylogit.path",
     "from_arrays": "polylogit.data.arrays",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from polylogit.data.arrays import from_arrays
     from polylogit.data.dataset import Dataset
     from polylogit.data.read import read
+    from polylogit.diagnostics.doctor import doctor
     from polylogit.estimator import SoftmaxClassifier
     from polylogit.lesson import tour
     from polylogit.model import SoftmaxModel

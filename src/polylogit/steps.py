@@ -143,7 +143,7 @@ def chain(logits: Any, target: Any, temperature: float = 1.0) -> Chain:
 def _logits(logits: Any) -> Tensor:
     """(N, K) in float32, finite."""
     try:
-        given = torch.as_tensor(logits if isinstance(logits, Tensor) else np.asarray(logits))
+        given = logits if isinstance(logits, Tensor) else torch.tensor(np.asarray(logits))
         z = given.detach().to(torch.float32)
     except (TypeError, ValueError) as error:
         raise InputError(f"logits must be numbers, in rows of one length: {error}") from error
@@ -164,7 +164,7 @@ def _logits(logits: Any) -> Tensor:
 
 def _labels(target: Any, z: Tensor) -> Tensor:
     """(N,) int64."""
-    given = target if isinstance(target, Tensor) else torch.as_tensor(np.asarray(target))
+    given = target if isinstance(target, Tensor) else torch.tensor(np.asarray(target))
     if given.is_floating_point() and bool((given == given.round()).all()):
         given = given.long()
     labels = checked_labels(given.reshape(-1).to(_whole(given)), z.shape[1])
@@ -203,7 +203,7 @@ def _to_probabilities(z: Tensor, temperature: float) -> list[Step]:
         Step("powers", "shifted.exp()", powers),
         Step("totals", "powers.sum(1, keepdim=True)", totals),
         Step("p", "powers / totals", powers / totals),
-        Step("winner", "p.argmax(1)", functional.argmax(scaled, 1)),
+        Step("winner", "scaled.argmax(1)", functional.argmax(scaled, 1)),
     ]
 
 
@@ -331,7 +331,7 @@ def compare(p: Any, q: Any = None) -> Comparison:
 
 def _distribution(values: Any, name: str) -> Tensor:
     try:
-        given = torch.as_tensor(values if isinstance(values, Tensor) else np.asarray(values))
+        given = values if isinstance(values, Tensor) else torch.tensor(np.asarray(values))
         p = given.detach().double()
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} must be numbers: {error}") from error

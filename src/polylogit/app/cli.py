@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polylogit.app.doors import chain, evaluate, fit, lab, path, predict, tour
+from polylogit.app.doors import chain, doctor, evaluate, fit, lab, path, predict, tour
 from polylogit.app.doors.options import INTERRUPTED
 from polylogit.errors import InputError, PolylogitError
 from polylogit.version import __version__
@@ -55,6 +55,7 @@ for _command in (
     lab.lab,
     chain.chain,
     tour.tour,
+    doctor.doctor,
 ):
     app.command()(_command)
 
