@@ -14,6 +14,7 @@ from polylogit import functional
 from polylogit.app.lab.value import Line, opened, short
 from polylogit.data.arrays import from_arrays
 from polylogit.diagnostics.metrics import score
+from polylogit.diagnostics.reliability import reliability_curve
 from polylogit.model import SoftmaxModel
 from polylogit.training import fit
 
@@ -52,20 +53,17 @@ def confidence(asked: ConfidenceRequest) -> dict[str, Any]:
 
 def bins(sure: Tensor, right: Tensor) -> list[dict[str, Any]]:
     """Means of confidence and of being right, where the confidence lies in [i, i + 1) / `BINS`."""
-    place = (sure * BINS).long().clamp(max=BINS - 1)
-    answer = []
-    for i in place.unique().tolist():
-        here = place == i
-        means = float(sure[here].mean()), float(right[here].mean())
-        answer.append(
-            {
-                "bin": i,
-                "rows": int(here.sum()),
-                "sure": {"drawn": means[0], "short": short(means[0])},
-                "right": {"drawn": means[1], "short": short(means[1])},
-            }
-        )
-    return answer
+    curve = reliability_curve(sure.numpy(), right.numpy(), BINS)
+    columns = (curve.bin, curve.rows, curve.said, curve.seen)
+    return [
+        {
+            "bin": i,
+            "rows": count,
+            "sure": {"drawn": said, "short": short(said)},
+            "right": {"drawn": seen, "short": short(seen)},
+        }
+        for i, count, said, seen in zip(*(c.tolist() for c in columns), strict=True)
+    ]
 
 
 def rows(count: int, seed: int) -> tuple[Tensor, Tensor]:
