@@ -53,7 +53,7 @@ def test_the_certified_optimum_is_where_steps_stand_still(name):
     torch.testing.assert_close(after.weight, model.weight, atol=1e-6, rtol=0)
     torch.testing.assert_close(after.bias, model.bias, atol=1e-6, rtol=0)
     objective = {line.name: line for line in boundary.measures(model, boundary.points(name), 0.01)}
-    assert float(objective["objective"].tensor) == pytest.approx(best["objective"]["drawn"], 1e-6)
+    assert float(objective["objective"].value) == pytest.approx(best["objective"]["drawn"], 1e-6)
 
 
 def test_training_approaches_the_optimum_and_counts_its_steps():

@@ -6,12 +6,13 @@ import io
 import pytest
 import torch
 
-from polylogit.app.lab.value import Line, literal, long, opened, short, vector
+from polylogit.app.lab.value import literal, long, opened, short, vector
+from polylogit.steps import Step
 
 
 def test_a_line_is_printed_drawn_and_described():
     z = torch.tensor([[1.0, float("inf")], [float("nan"), -2.5]])
-    line = opened([Line("z", "whatever", z)])["z"]
+    line = opened([Step("z", "whatever", z)])["z"]
     assert (line["shape"], line["dtype"], line["expression"]) == ([2, 2], "float32", "whatever")
     assert line["drawn"] == [[1.0, None], [None, -2.5]]
     assert line["short"] == [["1.0000", "∞"], ["nan", "-2.5000"]]
@@ -20,7 +21,7 @@ def test_a_line_is_printed_drawn_and_described():
 
 def test_the_python_of_a_line_holds_all_lines_before_it_and_runs():
     z = vector([0.1, 2.0])
-    lines = [Line("z", literal([0.1, 2.0]), z), Line("p", "torch.softmax(z, -1)", z.softmax(-1))]
+    lines = [Step("z", literal([0.1, 2.0]), z), Step("p", "torch.softmax(z, -1)", z.softmax(-1))]
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         exec(opened(lines)["p"]["python"])  # noqa: S102

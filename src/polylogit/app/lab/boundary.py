@@ -16,10 +16,11 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from polylogit import formulas, functional
-from polylogit.app.lab.value import Line, drawn, long, opened, short
+from polylogit.app.lab.value import drawn, long, opened, short
 from polylogit.data.arrays import from_arrays
 from polylogit.data.read import read
 from polylogit.errors import InputError, OptionError
+from polylogit.steps import Step
 from polylogit.training import fit
 
 FRAMES = 60  # a second, at most
@@ -201,29 +202,29 @@ def pictures(asked: TrainRequest) -> Iterator[dict[str, Any]]:
 def picture(model: Model, here: Points, penalty: float) -> dict[str, Any]:
     """The model to paint, and its measures to print."""
     printed = {
-        line.name: {"drawn": drawn(float(line.tensor)), "short": short(float(line.tensor))}
+        line.name: {"drawn": drawn(float(line.value)), "short": short(float(line.value))}
         for line in measures(model, here, penalty)
     }
     return {"weight": model.weight.tolist(), "bias": model.bias.tolist(), **printed}
 
 
-def measures(model: Model, here: Points, penalty: float) -> list[Line]:
+def measures(model: Model, here: Points, penalty: float) -> list[Step]:
     """Loss, objective, accuracy and the length of the weights."""
     z = here.x @ model.weight.T + model.bias
     loss, size = functional.cross_entropy(z, here.y), model.weight.norm()
     return [
-        Line("loss", "F.cross_entropy(X @ W.T + b, y)", loss),
-        Line(
+        Step("loss", "F.cross_entropy(X @ W.T + b, y)", loss),
+        Step(
             "objective",
             f"loss + {penalty} / 2 * W.square().sum()",
             loss + penalty / 2 * model.weight.square().sum(),
         ),
-        Line(
+        Step(
             "accuracy",
             "((X @ W.T + b).argmax(1) == y).float().mean()",
             (functional.argmax(z) == here.y).float().mean(),
         ),
-        Line("norm", "W.norm()", size),
+        Step("norm", "W.norm()", size),
     ]
 
 
@@ -231,10 +232,10 @@ def values(asked: ModelRequest) -> dict[str, Any]:
     """The measures of one model, to be opened and taken home."""
     here, model = points(asked.data), start(asked)
     given = [
-        Line("X", f"torch.tensor({_rounded(here.x)})", here.x),
-        Line("y", f"torch.tensor({here.y.tolist()})", here.y),
-        Line("W", f"torch.tensor({model.weight.tolist()})", model.weight),
-        Line("b", f"torch.tensor({model.bias.tolist()})", model.bias),
+        Step("X", f"torch.tensor({_rounded(here.x)})", here.x),
+        Step("y", f"torch.tensor({here.y.tolist()})", here.y),
+        Step("W", f"torch.tensor({model.weight.tolist()})", model.weight),
+        Step("b", f"torch.tensor({model.bias.tolist()})", model.bias),
     ]
     lines = opened([*given, *measures(model, here, asked.penalty)])
     return {name: lines[name] for name in ("loss", "objective", "accuracy", "norm")}

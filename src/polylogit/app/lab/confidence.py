@@ -11,11 +11,12 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from polylogit import functional
-from polylogit.app.lab.value import Line, opened, short
+from polylogit.app.lab.value import opened, short
 from polylogit.data.arrays import from_arrays
 from polylogit.diagnostics.metrics import score
 from polylogit.diagnostics.reliability import reliability_curve
 from polylogit.model import SoftmaxModel
+from polylogit.steps import Step
 from polylogit.training import fit
 
 TRAINED, FRESH = 120, 4000  # rows
@@ -92,7 +93,7 @@ def far() -> list[dict[str, Any]]:
     answer = []
     for factor in FACTORS:
         p = functional.softmax(model.weight @ (factor * X[0]) + model.bias)
-        lines = opened([Line("p", f"torch.softmax({W} @ ({factor} * {x}) + {b}, 0)", p)])
+        lines = opened([Step("p", f"torch.softmax({W} @ ({factor} * {x}) + {b}, 0)", p)])
         top = int(np.argmax(p.numpy()))
         answer.append({"factor": factor, "p": lines["p"], "top": top})
     return answer

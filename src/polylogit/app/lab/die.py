@@ -9,8 +9,9 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from polylogit import functional
-from polylogit.app.lab.value import Line, each, literal, long, opened, short, vector
+from polylogit.app.lab.value import each, literal, long, opened, short, vector
 from polylogit.errors import OptionError
+from polylogit.steps import Step
 
 POINTS = 160  # of the curve of running means
 
@@ -47,41 +48,41 @@ def _distribution(weights: list[float], name: str) -> Tensor:
     return total / total.sum()
 
 
-def _lines(asked: DieRequest, p: Tensor, q: Tensor) -> list[Line]:
+def _lines(asked: DieRequest, p: Tensor, q: Tensor) -> list[Step]:
     nats = [
-        Line("entropy", "torch.special.entr(p).sum()", functional.entropy(p)),
-        Line("entropy_q", "torch.special.entr(q).sum()", functional.entropy(q)),
-        Line(
+        Step("entropy", "torch.special.entr(p).sum()", functional.entropy(p)),
+        Step("entropy_q", "torch.special.entr(q).sum()", functional.entropy(q)),
+        Step(
             "cross_entropy",
             "-torch.special.xlogy(p, q).sum()",
             functional.distribution_cross_entropy(p, q),
         ),
-        Line(
+        Step(
             "kl",
             "(torch.special.xlogy(p, p) - torch.special.xlogy(p, q)).sum()",
             functional.kl_divergence(p, q),
         ),
-        Line(
+        Step(
             "kl_reverse",
             "(torch.special.xlogy(q, q) - torch.special.xlogy(q, p)).sum()",
             functional.kl_divergence(q, p),
         ),
     ]
     return [
-        Line("weights_p", literal(asked.p), vector(asked.p)),
-        Line("weights_q", literal(asked.q), vector(asked.q)),
-        Line("p", "weights_p / weights_p.sum()", p),
-        Line("q", "weights_q / weights_q.sum()", q),
-        Line("surprise", "-q.log()", -q.log()),
+        Step("weights_p", literal(asked.p), vector(asked.p)),
+        Step("weights_q", literal(asked.q), vector(asked.q)),
+        Step("p", "weights_p / weights_p.sum()", p),
+        Step("q", "weights_q / weights_q.sum()", q),
+        Step("surprise", "-q.log()", -q.log()),
         *nats,
         *(_in_bits(line) for line in nats),
     ]
 
 
-def _in_bits(line: Line) -> Line:
+def _in_bits(line: Step) -> Step:
     """One bit is ln 2 nats."""
     two = torch.tensor(2.0).log()
-    return Line(f"{line.name}_bits", f"{line.name} / torch.tensor(2.0).log()", line.tensor / two)
+    return Step(f"{line.name}_bits", f"{line.name} / torch.tensor(2.0).log()", line.value / two)
 
 
 def _rolls(asked: DieRequest, p: Tensor, q: Tensor) -> dict[str, Any]:

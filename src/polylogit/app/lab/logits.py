@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from polylogit import functional
-from polylogit.app.lab.value import Line, literal, opened, short, vector
+from polylogit.app.lab.value import literal, opened, short, vector
 from polylogit.errors import OptionError
+from polylogit.steps import STEP, Step
 
-STEP = 1e-6  # of the finite difference, in float64
 ROUTES = ("low", "low_stable", "nll", "cross")
 CLOSE = 1e-5  # relative; float32 keeps about seven digits
 
@@ -40,7 +40,7 @@ def walk(asked: LogitsRequest) -> dict[str, Any]:
             f"{count - 1}"
         )
     lines = [*_softmax(asked), *_loss(asked), *_gradient(asked)]
-    losses = torch.stack([line.tensor for line in lines if line.name in ROUTES])
+    losses = torch.stack([line.value for line in lines if line.name in ROUTES])
     floor = math.log(math.e + count - 1) - 1
     return {
         "asked": asked.model_dump(),
@@ -64,7 +64,7 @@ def agreement(losses: Tensor) -> str:
     return "close" if nearly else "broken"
 
 
-def _softmax(asked: LogitsRequest) -> list[Line]:
+def _softmax(asked: LogitsRequest) -> list[Step]:
     """z, z/T, minus the largest if asked, exp, the sum, p; as written, so that it can overflow."""
     z, T = vector(asked.logits), torch.tensor(asked.temperature)
     scaled = z / T
@@ -72,16 +72,16 @@ def _softmax(asked: LogitsRequest) -> list[Line]:
     powers = shifted.exp()
     total = powers.sum()
     return [
-        Line("z", literal(asked.logits), z),
-        Line("y", f"torch.tensor({asked.target})", torch.tensor(asked.target)),
-        Line("T", f"torch.tensor({asked.temperature})", T),
-        Line("scaled", "z / T", scaled),
-        Line("shifted", "scaled - scaled.max()" if asked.shift else "scaled", shifted),
-        Line("powers", "shifted.exp()", powers),
-        Line("total", "powers.sum()", total),
-        Line("p", "powers / total", powers / total),
-        Line("entropy", "torch.special.entr(p).sum()", torch.special.entr(powers / total).sum()),
-        Line("winner", "z.argmax()", functional.argmax(z)),
+        Step("z", literal(asked.logits), z),
+        Step("y", f"torch.tensor({asked.target})", torch.tensor(asked.target)),
+        Step("T", f"torch.tensor({asked.temperature})", T),
+        Step("scaled", "z / T", scaled),
+        Step("shifted", "scaled - scaled.max()" if asked.shift else "scaled", shifted),
+        Step("powers", "shifted.exp()", powers),
+        Step("total", "powers.sum()", total),
+        Step("p", "powers / total", powers / total),
+        Step("entropy", "torch.special.entr(p).sum()", torch.special.entr(powers / total).sum()),
+        Step("winner", "z.argmax()", functional.argmax(z)),
     ]
 
 
@@ -91,36 +91,36 @@ def _fed(asked: LogitsRequest) -> Tensor:
     return functional.softmax(scaled) if asked.again else scaled
 
 
-def _loss(asked: LogitsRequest) -> list[Line]:
+def _loss(asked: LogitsRequest) -> list[Step]:
     """One-hot by scatter, the surprise of every class, the one picked, and four routes to it."""
     fed, y = _fed(asked), torch.tensor(asked.target)
     truth = functional.one_hot(y, len(fed))
     surprise = -functional.log_softmax(fed)
     return [
-        Line("fed", "torch.softmax(scaled, -1)" if asked.again else "scaled", fed),
-        Line("one_hot", "torch.zeros(len(z)).scatter_(0, y.unsqueeze(0), 1)", truth),
-        Line("surprise", "-torch.log_softmax(fed, -1)", surprise),
-        Line("picked", "surprise[y]", surprise[y]),
-        Line(
+        Step("fed", "torch.softmax(scaled, -1)" if asked.again else "scaled", fed),
+        Step("one_hot", "torch.zeros(len(z)).scatter_(0, y.unsqueeze(0), 1)", truth),
+        Step("surprise", "-torch.log_softmax(fed, -1)", surprise),
+        Step("picked", "surprise[y]", surprise[y]),
+        Step(
             "low",
             "(one_hot * -torch.log(torch.softmax(fed, -1))).sum()",
             functional.naive_cross_entropy(fed, y),
         ),
-        Line(
+        Step(
             "low_stable",
             "(one_hot * -torch.log_softmax(fed, -1)).sum()",
             functional.one_hot_cross_entropy(fed, y),
         ),
-        Line(
+        Step(
             "nll",
             "F.nll_loss(torch.log_softmax(fed, -1), y)",
             functional.nll_loss(functional.log_softmax(fed), y),
         ),
-        Line("cross", "F.cross_entropy(fed, y)", functional.cross_entropy(fed, y)),
+        Step("cross", "F.cross_entropy(fed, y)", functional.cross_entropy(fed, y)),
     ]
 
 
-def _gradient(asked: LogitsRequest) -> list[Line]:
+def _gradient(asked: LogitsRequest) -> list[Step]:
     """dL/dz by the formula, by autograd, and by a finite difference in float64."""
     z, T, y = vector(asked.logits), torch.tensor(asked.temperature), torch.tensor(asked.target)
     spelled = (
@@ -137,10 +137,10 @@ def _gradient(asked: LogitsRequest) -> list[Line]:
     through = fed * (upstream - (fed * upstream).sum()) if asked.again else upstream
     formula = "fed * (upstream - (fed * upstream).sum()) / T" if asked.again else "upstream / T"
     return [
-        Line("upstream", "torch.softmax(fed, -1) - one_hot", upstream),
-        Line("by_formula", formula, through / T),
-        Line("by_autograd", f"torch.func.grad(lambda z: {spelled})(z)", torch.func.grad(loss)(z)),
-        Line(
+        Step("upstream", "torch.softmax(fed, -1) - one_hot", upstream),
+        Step("by_formula", formula, through / T),
+        Step("by_autograd", f"torch.func.grad(lambda z: {spelled})(z)", torch.func.grad(loss)(z)),
+        Step(
             "by_difference",
             f"torch.stack([(lambda f: f(z.double() + e) - f(z.double() - e))(lambda z: {spelled})"
             f" / {2 * STEP} for e in {STEP} * torch.eye(len(z), dtype=torch.float64)])",

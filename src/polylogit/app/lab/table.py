@@ -14,12 +14,13 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from polylogit import functional
-from polylogit.app.lab.value import Line, opened, short
+from polylogit.app.lab.value import opened, short
 from polylogit.data.dataset import Dataset
 from polylogit.data.examples import EXAMPLES
 from polylogit.data.read import prepare, read_table
 from polylogit.errors import InputError, OptionError
 from polylogit.schema import Table
+from polylogit.steps import Step
 from polylogit.training import Fit, fit
 
 LONGEST = 6 * 2**20  # characters of a table
@@ -123,10 +124,10 @@ def row(asked: RowRequest) -> dict[str, Any]:
     X, model = fitted.rows, fitted.fit.model
     x, mean = X[asked.row], X.mean(0)
     lines = _lines(x, mean, model.weight, model.bias)
-    first, second = (int(lines[name].tensor) for name in ("c", "r"))
+    first, second = (int(lines[name].value) for name in ("c", "r"))
     classes = [str(label) for label in model.classes]
     truth = None if fitted.data.targets is None else classes[int(fitted.data.targets[asked.row])]
-    order = lines["contributions"].tensor.abs().argsort(descending=True)
+    order = lines["contributions"].value.abs().argsort(descending=True)
     return {
         "row": asked.row,
         "features": fitted.data.schema.names,
@@ -141,25 +142,25 @@ def row(asked: RowRequest) -> dict[str, Any]:
     }
 
 
-def _lines(x: Tensor, mean: Tensor, weight: Tensor, bias: Tensor) -> dict[str, Line]:
+def _lines(x: Tensor, mean: Tensor, weight: Tensor, bias: Tensor) -> dict[str, Step]:
     z = weight @ x + bias
     c, r = functional.argmax(z), z.argsort(descending=True)[1]
     lines = [
-        Line("x", _exactly(x), x),
-        Line("mean", _exactly(mean), mean),
-        Line("W", _exactly(weight), weight),
-        Line("b", _exactly(bias), bias),
-        Line("z", "W @ x + b", z),
-        Line("p", "torch.softmax(z, 0)", functional.softmax(z)),
-        Line("c", "z.argmax()", c),
-        Line("r", "z.argsort(descending=True)[1]", r),
-        Line("margin", "z[c] - z[r]", z[c] - z[r]),
-        Line(
+        Step("x", _exactly(x), x),
+        Step("mean", _exactly(mean), mean),
+        Step("W", _exactly(weight), weight),
+        Step("b", _exactly(bias), bias),
+        Step("z", "W @ x + b", z),
+        Step("p", "torch.softmax(z, 0)", functional.softmax(z)),
+        Step("c", "z.argmax()", c),
+        Step("r", "z.argsort(descending=True)[1]", r),
+        Step("margin", "z[c] - z[r]", z[c] - z[r]),
+        Step(
             "base",
             "(W[c] - W[r]) @ mean + b[c] - b[r]",
             (weight[c] - weight[r]) @ mean + bias[c] - bias[r],
         ),
-        Line("contributions", "(W[c] - W[r]) * (x - mean)", (weight[c] - weight[r]) * (x - mean)),
+        Step("contributions", "(W[c] - W[r]) * (x - mean)", (weight[c] - weight[r]) * (x - mean)),
     ]
     return {line.name: line for line in lines}
 

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from polylogit.steps import Step, digits
 
 Nested = Any  # a number or text, or lists of them as deep as the tensor has dimensions
 
 _IMPORTS = "import math\nimport torch\nimport torch.nn.functional as F\n"
 
 
-@dataclass(frozen=True, eq=False)
-class Line:
-    """`name = expression`, and the tensor that the library made of it."""
-
-    name: str
-    expression: str
-    tensor: Tensor
-
-
-def opened(lines: Sequence[Line]) -> dict[str, dict[str, Any]]:
+def opened(lines: Sequence[Step]) -> dict[str, dict[str, Any]]:
     """Every line by its name, ready to be printed, opened, and copied as Python.
 
     `drawn` are floats for the painter, null where not finite; `short` and `long` are the digits to
     print, made here so that the browser prints none of its own. `python` runs as it stands.
 
-    >>> line = opened([Line("z", "torch.tensor([1.0, 2.0])", torch.tensor([1.0, 2.0]))])["z"]
+    >>> line = opened([Step("z", "torch.tensor([1.0, 2.0])", torch.tensor([1.0, 2.0]))])["z"]
     >>> line["short"], line["shape"], line["dtype"]
     (['1.0000', '2.0000'], [2], 'float32')
     """
@@ -42,12 +34,12 @@ def opened(lines: Sequence[Line]) -> dict[str, dict[str, Any]]:
     return answer
 
 
-def _printed(line: Line) -> dict[str, Any]:
-    values = line.tensor.tolist()
+def _printed(line: Step) -> dict[str, Any]:
+    values = line.value.tolist()
     return {
         "expression": line.expression,
-        "shape": list(line.tensor.shape),
-        "dtype": str(line.tensor.dtype).removeprefix("torch."),
+        "shape": list(line.value.shape),
+        "dtype": str(line.value.dtype).removeprefix("torch."),
         "drawn": each(drawn, values),
         "short": each(short, values),
         "long": each(long, values),
@@ -86,7 +78,7 @@ def long(value: float) -> str:
     """
     if isinstance(value, int) or not math.isfinite(value):
         return _exact(value)
-    return f"{value:#.9g}"
+    return digits(value)
 
 
 def _exact(value: float) -> str:
