@@ -14,7 +14,7 @@ FIELD = """async ([weight, bias, xs, ys]) => {
 }"""
 
 
-@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+@pytest.mark.parametrize("scale", [0.1, 30.0, 3000.0])
 @pytest.mark.parametrize("K", [2, 3, 6])
 def test_the_colours_are_torchs(watched, K, scale):
     generator = torch.Generator().manual_seed(K)

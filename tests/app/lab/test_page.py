@@ -54,7 +54,7 @@ def test_digits_are_made_by_python_alone():
     for path in SCRIPTS:
         if path.name != "parts.js" and "toFixed" in (text := path.read_text("utf-8")):
             rounded = re.findall(r"[^\n]*toFixed[^\n]*", text)
-            assert all("translate" in line or "frame." in line for line in rounded), rounded
+            assert all("translate" in line or "X(x)" in line for line in rounded), rounded
 
 
 def test_the_page_is_small():

@@ -48,6 +48,7 @@ def test_the_probabilities_are_the_models_and_the_flip_flips(at):
     assert answer["lines"]["p"]["drawn"] == pytest.approx(
         model.probabilities(x)[0].tolist(), abs=1e-6
     )
+    assert answer["lines"]["mean"]["drawn"] == pytest.approx(np.asarray(data.features).mean(0))
     assert answer["predicted"] == model.labels(x)[0]
     flip = answer["flip"]
     d = data.schema.names.index(flip["feature"])

@@ -6,6 +6,7 @@ import io
 import pytest
 
 from polylogit.app.lab import tour
+from polylogit.app.lab.value import long
 
 PRINTED = (
     "1.098612 0.761050 0.689991 0.643229 0.604117 0.568255 "
@@ -40,8 +41,11 @@ def test_the_costs_that_differ(told, name, cost):
 @pytest.mark.parametrize("name", ["twice", "shared", "right"])
 def test_the_script_of_a_cell_prints_the_same_costs(told, name):
     out = io.StringIO()
+    scope = {}
     with contextlib.redirect_stdout(out):
-        exec(told["cells"][name]["lines"]["accuracy"]["python"], {})  # noqa: S102
+        exec(told["cells"][name]["lines"]["accuracy"]["python"], scope)  # noqa: S102
+    shown = told["cells"][name]["lines"]["b"]["long"]
+    assert [long(value) for value in scope["b"].tolist()] == shown
     *lines, accuracy = out.getvalue().splitlines()
     assert [line.split()[-1] for line in lines] == told["cells"][name]["printed"]
     assert accuracy.startswith("tensor(")

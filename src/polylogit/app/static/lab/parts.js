@@ -97,7 +97,7 @@ export function chart(label, { lines, levels = [], ends = [], width = 560, heigh
     svg("line", { class: "axis", x1: 8, x2: width - 8, y1: height - 26, y2: height - 26 }),
     levels.map(({ y, text, below }) => [
       svg("line", { class: "level", x1: 8, x2: width - 8, y1: Y(y), y2: Y(y) }),
-      svg("text", { x: width - 10, y: Y(y) + (below ? 15 : -6), "text-anchor": "end" }, text),
+      svg("text", { x: width - 10, y: Y(y) + (below ? 5 : -6), "text-anchor": "end", "dominant-baseline": below ? "hanging" : "auto" }, text),
     ]),
     lines.map((line) => svg("path", { class: `line ${line.class}`, d: path(line.points.filter(([, y]) => y !== null), X, Y) })),
     ends.map((text, i) => svg("text", { x: i ? width - 8 : 8, y: height - 8, "text-anchor": i ? "end" : "start" }, text)),

@@ -164,7 +164,7 @@ export function mount(body) {
     frame = window_(scene.x);
     const K = scene.classes.length;
     colours = palette(canvas, K);
-    fill(over, scene.x.map(([x, y], i) => mark(scene.y[i], 3.6, { transform: `translate(${frame.X(x).toFixed(1)} ${frame.Y(y).toFixed(1)})` })));
+    fill(over, scene.optimum.exists && border(scene.optimum, frame), scene.x.map(([x, y], i) => mark(scene.y[i], 3.6, { transform: `translate(${frame.X(x).toFixed(1)} ${frame.Y(y).toFixed(1)})` })));
     fill(
       legend,
       scene.classes.map((name, k) => badge(k, name)),
@@ -172,16 +172,14 @@ export function mount(body) {
       scene.optimum.exists && h("span", { class: "dashes" }, t("boundary.dashed")),
     );
     canvas.setAttribute("aria-label", t("boundary.picture", { count: scene.x.length, classes: K }));
-    goalEdges = scene.optimum.exists ? edges(scene.optimum, frame, K) : null;
   }
 
-  let goalEdges = null;
   let colours = null;
 
   function paint(picture) {
     painted = picture;
     const context = canvas.getContext("2d");
-    context.putImageData(shaded(picture, frame, scene.classes.length, goalEdges, colours), 0, 0);
+    context.putImageData(shaded(picture, frame, scene.classes.length, colours), 0, 0);
     canvas.dataset.step = picture.step;
     ready(key);
   }
@@ -248,17 +246,32 @@ function window_(points) {
   };
 }
 
-/** Where the likeliest class changes from a pixel to the next, as a mask. */
-function edges(model, { xs, ys }, K) {
-  return borders(Uint8Array.from(likeliest(field(model.weight, model.bias, xs, ys), K)));
-}
-
-function* likeliest(p, K) {
-  for (let at = 0; at < p.length; at += K) {
-    let best = 0;
-    for (let k = 1; k < K; k++) if (p[at + k] > p[at + best]) best = k;
-    yield best;
+/** The border of a model as a path: of every two classes the part of their line where both lead. */
+function border(model, { xs, ys, X, Y }) {
+  const logit = (k, x, y) => model.weight[k][0] * x + model.weight[k][1] * y + model.bias[k];
+  const classes = [...model.bias.keys()];
+  const middle = [(xs[0] + xs.at(-1)) / 2, (ys[0] + ys.at(-1)) / 2];
+  const reach = Math.hypot(xs.at(-1) - xs[0], ys.at(-1) - ys[0]);
+  const leads = (i, j, x, y) => classes.every((k) => k === i || k === j || logit(k, x, y) <= logit(i, x, y));
+  const parts = [];
+  for (const i of classes) {
+    for (const j of classes.slice(i + 1)) {
+      const across = [0, 1].map((axis) => model.weight[i][axis] - model.weight[j][axis]);
+      const length = Math.hypot(...across);
+      const off = (logit(i, ...middle) - logit(j, ...middle)) / length ** 2;
+      const foot = middle.map((m, axis) => m - off * across[axis]);
+      let pen = "M";
+      for (let step = -300; step <= 300; step++) {
+        const along = (reach * step) / 300 / length;
+        const [x, y] = [foot[0] - along * across[1], foot[1] + along * across[0]];
+        if (length > 0 && leads(i, j, x, y)) {
+          parts.push(`${pen}${X(x).toFixed(1)} ${Y(y).toFixed(1)}`);
+          pen = "L";
+        } else pen = "M";
+      }
+    }
   }
+  return svg("path", { class: "goal", d: parts.join("") });
 }
 
 function borders(kind) {
@@ -272,8 +285,8 @@ function borders(kind) {
 
 let buffer = new Float64Array(0); // of one picture after the other
 
-/** The probabilities as blended hues, isolines, the border now, and dashed the border to come. */
-function shaded(model, { xs, ys }, K, goal, { hues, paper, ink }) {
+/** The probabilities as blended hues, isolines and the border. */
+function shaded(model, { xs, ys }, K, { hues, paper, ink }) {
   if (buffer.length !== xs.length * ys.length * K) buffer = new Float64Array(xs.length * ys.length * K);
   const p = field(model.weight, model.bias, xs, ys, buffer);
   const n = xs.length * ys.length;
@@ -300,10 +313,9 @@ function shaded(model, { xs, ys }, K, goal, { hues, paper, ink }) {
     pixels[4 * i + 2] = paper[2] + depth * (blue - paper[2]);
     pixels[4 * i + 3] = 255;
   }
-  const [lines, border] = [borders(level), borders(kind)];
+  const [lines, edges] = [borders(level), borders(kind)];
   for (let i = 0; i < n; i++) {
-    const dash = goal?.[i] && ((i % WIDE >> 3) + (Math.floor(i / WIDE) >> 3)) % 2;
-    const strength = dash ? 0.95 : border[i] ? 0.6 : lines[i] ? 0.22 : 0;
+    const strength = edges[i] ? 0.6 : lines[i] ? 0.22 : 0;
     if (strength) for (let c = 0; c < 3; c++) pixels[4 * i + c] += strength * (ink[c] - pixels[4 * i + c]);
   }
   return image;
