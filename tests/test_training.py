@@ -248,6 +248,11 @@ def test_the_record_says_how_the_model_was_made(C):
         "certified": True,
         "status": solution.message,
         "solver": "newton",
+        "columns": {
+            "low": TWO.features.min(0).tolist(),
+            "high": TWO.features.max(0).tolist(),
+            "mean": TWO.features.mean(0).tolist(),
+        },
     }
     assert outcome.model.schema == TWO.schema
 

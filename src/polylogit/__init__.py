@@ -30,6 +30,7 @@ _HOME = {
     "chain": "polylogit.steps",
     "compare": "polylogit.steps",
     "doctor": "polylogit.diagnostics.doctor",
+    "explain": "polylogit.diagnostics.explain",
     "fit": "polylogit.training",
     "fit_path": "polylogit.path",
     "from_arrays": "polylogit.data.arrays",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from polylogit.data.dataset import Dataset
     from polylogit.data.read import read
     from polylogit.diagnostics.doctor import doctor
+    from polylogit.diagnostics.explain import explain
     from polylogit.estimator import SoftmaxClassifier
     from polylogit.lesson import tour
     from polylogit.model import SoftmaxModel

@@ -29,6 +29,7 @@ from polylogit.data.memory import array_of
 from polylogit.data.offsets import offsets_of
 from polylogit.data.prepare import TARGET, dataset_of_matrix, dataset_of_table
 from polylogit.data.targets import Targets, from_memory, refuse_degenerate, weights_of
+from polylogit.diagnostics.explain import Explanation, explain
 from polylogit.errors import DataError, OptionError, PolylogitWarning, TargetError
 from polylogit.model import SoftmaxModel
 from polylogit.optim.problem import Certificate, Progress, Status
@@ -272,6 +273,18 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
         hits = from_memory(values, len(codes), _HERE).values[np.arange(len(codes)), codes]
         weights = None if sample_weight is None else weights_of(sample_weight, len(codes), _HERE)
         return float(np.average(hits, weights=weights))
+
+    def explain(self, X: Any) -> Explanation:
+        """Why the one row X, (1, D), (D,) or a DataFrame of one row, was classified so.
+
+        Contributions of every feature, the smallest change that flips the decision, and what lies
+        outside the training range: see `polylogit.diagnostics.explain`.
+        """
+        one = np.ndim(X) == 1 and not is_frame(X)
+        features = self._features([X] if one else X)
+        if features.shape[0] != 1:
+            raise DataError(f"explain takes one row, not {features.shape[0]}; give X[i : i + 1]")
+        return explain(self.model_, features)
 
     def _logits(self, X: Any, offset: Any = None) -> np.ndarray:
         features = self._features(X)

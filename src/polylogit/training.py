@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from polylogit.checkpoint import Checkpoint, fingerprint
@@ -23,10 +25,12 @@ from polylogit.optim.problem import Progress, Solution, Status
 from polylogit.optim.solve import Keep, Settings, solve
 from polylogit.schema import Label, listed
 from polylogit.storage import Path
+from polylogit.stored import StoredRows
 from polylogit.version import __version__
 
 AUTO_C = 1.0  # until C is chosen by leave-one-out, "auto" means this
 SMALLEST_C, LARGEST_C = 1e-100, 1e100
+MOST_REMEMBERED = 4096  # columns whose ranges and means a model remembers
 MOST_THREADS = 1024  # far more end the whole process from within OpenMP
 
 _UNFINISHED = (Status.INTERRUPTED, Status.ITERATION_LIMIT)
@@ -186,6 +190,23 @@ class Prepared:
         model = SoftmaxModel(solution.weight, solution.bias, self.dataset.schema, record)
         return Fit(model, solution, C, alpha)
 
+    @cached_property
+    def columns(self) -> dict[str, list[float]] | None:
+        """Smallest, largest and mean value of every column, for who asks how odd a row is.
+
+        None for very many columns, and for rows that stay in a file.
+        """
+        features = self.dataset.features
+        if isinstance(features, StoredRows) or self.dataset.n_features > MOST_REMEMBERED:
+            return None
+        low, high = features.min(axis=0), features.max(axis=0)
+        mean = features.mean(axis=0, dtype=np.float64)
+        known = {"low": low, "high": high, "mean": mean}
+        return {
+            name: np.ravel(end.toarray() if sparse.issparse(end) else end).tolist()
+            for name, end in known.items()
+        }
+
     @property
     def n_classes(self) -> int:
         """K."""
@@ -207,6 +228,7 @@ class Prepared:
     def _given(self) -> dict[str, object]:
         """What else the fit was given, for the record: nothing, most often."""
         said: dict[str, object] = {} if self.offsets is None else {"offset": True}
+        said |= {} if self.columns is None else {"columns": self.columns}
         if self.factors is None:
             return said
         return {**said, "penalty_factors": self.factors.tolist()}

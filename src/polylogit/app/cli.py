@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polylogit.app.doors import chain, doctor, evaluate, fit, lab, path, predict, tour
+from polylogit.app.doors import chain, doctor, evaluate, explain, fit, lab, path, predict, tour
 from polylogit.app.doors.options import INTERRUPTED
 from polylogit.errors import InputError, PolylogitError
 from polylogit.version import __version__
@@ -56,6 +56,7 @@ for _command in (
     chain.chain,
     tour.tour,
     doctor.doctor,
+    explain.explain,
 ):
     app.command()(_command)
 
