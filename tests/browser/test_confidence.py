@@ -12,7 +12,9 @@ def facts(page):
 
 
 def wanted(answer):
-    return [answer[name] for name in ("accuracy", "confidence", "log_loss", "brier")]
+    return [
+        answer[name] for name in ("accuracy", "confidence", "smooth_error", "log_loss", "brier")
+    ]
 
 
 def test_every_number_is_the_librarys_and_a_key_changes_the_temperature(watched):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from sklearn.calibration import calibration_curve
 
 from polylogit.app.lab import confidence as panel
@@ -11,20 +10,16 @@ from polylogit.app.lab.confidence import ConfidenceRequest, confidence
 from .notebook import assert_reproduced
 
 
-def test_bins_are_those_of_scikit_learn():
-    generator = torch.Generator().manual_seed(0)
-    sure = torch.rand(500, dtype=torch.float64, generator=generator)
-    right = (torch.rand(500, generator=generator) < sure).double()
-    truth, mean = calibration_curve(right.numpy(), sure.numpy(), n_bins=10)
-    ours = panel.bins(sure, right)
-    assert [one["right"]["drawn"] for one in ours] == pytest.approx(truth)
-    assert [one["sure"]["drawn"] for one in ours] == pytest.approx(mean)
-    assert sum(one["rows"] for one in ours) == 500
-
-
-def test_confidence_one_falls_in_the_last_bin():
-    ours = panel.bins(torch.ones(3), torch.ones(3))
-    assert [(one["bin"], one["rows"]) for one in ours] == [(9, 3)]
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_bins_are_those_of_scikit_learn(temperature):
+    answer = confidence(ConfidenceRequest(C=100, temperature=temperature))
+    X, y = panel.rows(panel.FRESH, seed=1)
+    p = (panel._model(100.0).logits(X) / temperature).softmax(1)
+    sure, guess = p.max(1)
+    truth, mean = calibration_curve((guess == y).numpy(), sure.numpy(), n_bins=10)
+    assert [one["right"]["drawn"] for one in answer["bins"]] == pytest.approx(truth)
+    assert [one["sure"]["drawn"] for one in answer["bins"]] == pytest.approx(mean)
+    assert sum(one["rows"] for one in answer["bins"]) == panel.FRESH
 
 
 def test_a_weak_penalty_is_too_sure_and_temperature_repairs_it_without_moving_a_decision():
@@ -33,6 +28,7 @@ def test_a_weak_penalty_is_too_sure_and_temperature_repairs_it_without_moving_a_
     cooled = confidence(ConfidenceRequest(C=1000, temperature=3))
     assert cooled["accuracy"] == sharp["accuracy"]
     assert float(cooled["log_loss"]) < float(sharp["log_loss"])
+    assert float(cooled["smooth_error"]) < float(sharp["smooth_error"]) / 2
     assert abs(float(cooled["confidence"]) - float(cooled["accuracy"])) < 0.1
 
 

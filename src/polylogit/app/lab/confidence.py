@@ -14,7 +14,7 @@ from polylogit import functional
 from polylogit.app.lab.value import opened, short
 from polylogit.data.arrays import from_arrays
 from polylogit.diagnostics.metrics import score
-from polylogit.diagnostics.reliability import reliability_curve
+from polylogit.diagnostics.reliability import Curve, reliability_curve, smooth_error
 from polylogit.model import SoftmaxModel
 from polylogit.steps import Step
 from polylogit.training import fit
@@ -38,32 +38,30 @@ def confidence(asked: ConfidenceRequest) -> dict[str, Any]:
     z = _model(asked.C).logits(X) / asked.temperature
     p = functional.softmax(z, 1)
     sure, guess = p.max(1)
-    right = (guess == y).double()
+    right = (guess == y).double().numpy()
     scores = score(functional.log_softmax(z, 1).numpy(), y.numpy())
     return {
         "asked": asked.model_dump(),
-        "bins": bins(sure, right),
+        "bins": bins(reliability_curve(sure.numpy(), right, BINS)),
         "accuracy": short(scores.accuracy),
         "confidence": short(float(sure.mean())),
         "log_loss": short(scores.log_loss),
         "brier": short(scores.brier),
+        "smooth_error": short(smooth_error(sure.numpy(), right)),
         "rows": {"trained": TRAINED, "fresh": FRESH},
         "far": far(),
     }
 
 
-def bins(sure: Tensor, right: Tensor) -> list[dict[str, Any]]:
-    """Means of confidence and of being right, where the confidence lies in [i, i + 1) / `BINS`."""
-    curve = reliability_curve(sure.numpy(), right.numpy(), BINS)
-    columns = (curve.bin, curve.rows, curve.said, curve.seen)
+def bins(curve: Curve) -> list[dict[str, Any]]:
+    """The bins of a reliability curve, to be drawn and printed."""
     return [
         {
-            "bin": i,
-            "rows": count,
-            "sure": {"drawn": said, "short": short(said)},
-            "right": {"drawn": seen, "short": short(seen)},
+            "rows": int(count),
+            "sure": {"drawn": float(said), "short": short(float(said))},
+            "right": {"drawn": float(seen), "short": short(float(seen))},
         }
-        for i, count, said, seen in zip(*(c.tolist() for c in columns), strict=True)
+        for count, said, seen in zip(curve.rows, curve.said, curve.seen, strict=True)
     ]
 
 

@@ -58,6 +58,7 @@ export function mount(body) {
       facts,
       fact(t("confidence.accuracy"), answer.accuracy),
       fact(t("confidence.mean"), answer.confidence),
+      fact(t("confidence.smooth-error"), answer.smooth_error),
       fact(t("confidence.log-loss"), answer.log_loss),
       fact(t("confidence.brier"), answer.brier),
     );
