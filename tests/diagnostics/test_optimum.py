@@ -1,0 +1,36 @@
+"""An optimum is brought to rounding, whatever it was."""
+
+import numpy as np
+import pytest
+import torch
+from left_out import data, prepared
+
+from polylogit.diagnostics.optimum import tighten
+
+
+@pytest.mark.parametrize("tol", [0.1, 1e-3, 1e-9])
+def test_the_gradient_vanishes_and_the_factor_is_the_hessians(tol):
+    ready = prepared(*data(), tol=tol, solver="lbfgs")
+    fit = ready.fit(10.0)
+    optimum = tighten(ready, fit)
+    at = optimum.objective.evaluate(optimum.point)
+    assert float(at.gradient.abs().max()) < 1e-9
+    hessian = optimum.objective.curvature(at).matrix()
+    close = 1e-6 if tol == 1e-9 else 1e-3  # the factor may be that of a point close by
+    np.testing.assert_allclose(optimum.factor @ optimum.factor.T, hessian, atol=close)
+    np.testing.assert_allclose(optimum.inverse @ hessian, torch.eye(6), atol=100 * close)
+
+
+def test_logits_are_those_of_the_model():
+    X, codes = data()
+    offsets = np.random.default_rng(0).normal(size=(30, 3))
+    ready = prepared(X, codes, offset=offsets, tol=1e-12)
+    fit = ready.fit(1.0)
+    optimum = tighten(ready, fit)
+    ours = fit.model.logits(X) + torch.from_numpy(offsets)
+    np.testing.assert_allclose(optimum.logits, ours, atol=1e-6)
+    points = optimum.point.flatten().repeat(2, 1)
+    everyone = optimum.all_logits(points)
+    np.testing.assert_allclose(everyone[:, 1], ours, atol=1e-6)
+    rows = torch.tensor([[3, 4], [5, 29]])
+    np.testing.assert_allclose(optimum.logits_at(points, rows), ours[rows], atol=1e-6)

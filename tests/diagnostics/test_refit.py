@@ -1,0 +1,89 @@
+"""Refits come to rest where the rows that stay want them, however they get there."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from left_out import data, logits_of, prepared
+
+from polylogit.diagnostics import refit
+from polylogit.diagnostics.optimum import tighten
+from polylogit.diagnostics.refit import Removal, refitted, stepped
+
+
+def removal(units, C=100.0, seed=0):
+    X, codes = data(seed)
+    ready = prepared(X, codes)
+    optimum, rows = tighten(ready, ready.fit(C)), torch.tensor(units)
+    return Removal.of(optimum, rows, torch.full(rows.shape, 1 / 30).double()), X, codes, C
+
+
+def expected(X, codes, C, rows):
+    return logits_of(X, codes, C, (~np.isin(np.arange(30), rows)).astype(float), rows)
+
+
+UNITS = [[[0], [7], [29]], [[0, 1], [11, 17]], [list(range(3, 15))]]
+
+
+@pytest.mark.parametrize("units", UNITS)
+def test_the_hessian_without_a_unit_is_that_of_the_rows_that_stay(units):
+    one, *_ = removal(units)
+    optimum, identity = one.optimum, torch.eye(len(one.optimum.factor)).double()
+    columns = [one.solve(row.repeat(len(units), 1)) for row in identity]
+    full = optimum.factor @ optimum.factor.T
+    for unit, rows in enumerate(units):
+        left = without(optimum, rows)
+        there = left.curvature(left.evaluate(optimum.point)).matrix()
+        inverse = torch.stack(columns, 2)[unit]
+        np.testing.assert_allclose(inverse @ there, identity, atol=1e-6)  # H is of a point close by
+        share = torch.linalg.eigvals(torch.linalg.solve(full, full - there)).real.max()
+        assert float(one.influence[unit]) == pytest.approx(float(share), rel=1e-6)
+
+
+def without(optimum, rows):
+    weights = optimum.objective.weights.clone()
+    weights[rows] = 0
+    return replace(optimum.objective, weights=weights)
+
+
+@pytest.mark.parametrize("units", UNITS)
+def test_the_gradient_is_that_of_the_rows_that_stay(units):
+    one, *_ = removal(units)
+    points = torch.linspace(-2, 2, len(units) * len(one.optimum.factor)).double()
+    points = points.view(len(units), -1)
+    for unit, rows in enumerate(units):
+        there = without(one.optimum, rows).evaluate(points[unit].view_as(one.optimum.point))
+        np.testing.assert_allclose(one.gradient(points)[unit], there.gradient.flatten(), atol=1e-12)
+
+
+@pytest.mark.parametrize("C", [0.1, 100.0, 1e5])
+@pytest.mark.parametrize("units", UNITS)
+def test_refits_are_scikit_learns(units, C):
+    one, X, codes, _ = removal(units, C)
+    ours = refitted(one)
+    for unit, rows in enumerate(units):
+        z = ours[unit] - ours[unit].mean(1, keepdim=True)
+        np.testing.assert_allclose(z, expected(X, codes, C, rows), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("limit", ["STEPS", "TRIALS"])
+def test_a_unit_that_does_not_come_to_rest_is_finished_by_newton(limit, monkeypatch):
+    one, *_ = removal([[0], [7], [29]], C=1e5)
+    there = refitted(one)
+    monkeypatch.setattr(refit, limit, 0)
+    np.testing.assert_allclose(refitted(one), there, atol=1e-3)
+
+
+def test_one_step_is_on_the_way():
+    one, *_ = removal([[0], [7], [29]], C=1.0)
+    start, end = one.optimum.logits[one.rows], refitted(one)
+    assert float((stepped(one) - end).abs().max()) < 0.2 * float((start - end).abs().max())
+
+
+def test_large_problems_go_in_batches(monkeypatch):
+    one, *_ = removal([[0]])
+    assert [len(part) for part in refit.batches(torch.arange(130), one.optimum)] == [64, 64, 2]
+    assert refit.batches(torch.arange(0), one.optimum) == []
+    monkeypatch.setattr(refit, "CELLS", 200)
+    assert [len(part) for part in refit.batches(torch.arange(3), one.optimum)] == [2, 1]
