@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,10 +11,11 @@ import numpy as np
 
 from polylogit import functional, storage
 from polylogit.app.commands.files import as_text, check_output, load_model
-from polylogit.app.commands.scoring import cells_note, parts_of, row_slices
+from polylogit.app.commands.scoring import cells_note, label_codes, parts_of, row_slices
 from polylogit.app.terminal import Watch
 from polylogit.data.dataset import Dataset
-from polylogit.data.read import prepare, read_table
+from polylogit.data.read import prepare, read, read_table
+from polylogit.diagnostics.conformal import ConformalSets, Scoring, conformal
 from polylogit.errors import OptionError
 from polylogit.model import SoftmaxModel
 from polylogit.schema import Label
@@ -23,6 +24,7 @@ from polylogit.stored import StoredRows
 FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # what a spreadsheet takes for a formula
 
 
+SEPARATOR = "|"  # between the classes of a set
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -37,34 +39,64 @@ class Prediction:
     classes: tuple[Label, ...]
     codes: np.ndarray
     probabilities: np.ndarray | StoredProbabilities
+    possible: ConformalSets | None = None
 
     def text(self, delimiter: str) -> str:
-        """A table: the prediction, then p_CLASS for every class."""
+        """A table: the prediction, p_CLASS for every class, and the set if there are sets."""
         return "".join(self.pieces(delimiter))
 
     def pieces(self, delimiter: str) -> Iterator[str]:
         """The text, a bounded number of rows at a time."""
         header = ["prediction", *(f"p_{label}" for label in self.classes)]
+        header += ["set"] if self.possible else []
         labels = [_cell(harmless(label), delimiter) for label in self.classes]
         yield delimiter.join(_cell(name, delimiter) for name in header) + "\n"
-        for part in row_slices(len(self.codes), self._width):
-            rows = zip(self.codes[part].tolist(), self.probabilities[part].tolist(), strict=True)
+        for part in row_slices(len(self.codes), self.width):
+            probabilities = self.probabilities[part]
+            rows = zip(self.codes[part].tolist(), probabilities.tolist(), strict=True)
             # repr of a float is the shortest text that reads back as the same number
-            lines = [delimiter.join([labels[code], *map(repr, row)]) for code, row in rows]
-            yield "\n".join([*lines, ""])
+            lines = [[labels[code], *map(repr, row)] for code, row in rows]
+            for line, members in zip(lines, self._sets(probabilities), strict=False):
+                text = SEPARATOR.join(str(label) for label in members)
+                line.append(_cell(harmless(text), delimiter))
+            yield "\n".join([*map(delimiter.join, lines), ""])
+
+    def _sets(self, probabilities: np.ndarray) -> list[list[Label]]:
+        """The classes in the set of each row; nothing at all where no sets were asked for."""
+        if self.possible is None:
+            return []
+        inside = self.possible.sets(probabilities)
+        return [[self.classes[k] for k in np.flatnonzero(row)] for row in inside]
 
     @property
-    def _width(self) -> int:
+    def width(self) -> int:
         """Numbers in memory for a row of the text."""
         stored = isinstance(self.probabilities, StoredProbabilities)
         features = cast("Any", self.probabilities).model.n_features if stored else 0
         return max(len(self.classes), features)
 
     def to_json(self) -> dict[str, Any]:
-        """The summary with every row: `prediction` (N) and `probabilities` (N, K)."""
-        prediction = [self.classes[code] for code in self.codes.tolist()]
-        rows = {"prediction": prediction, "probabilities": self.probabilities[:].tolist()}
-        return {**self.summary, **rows}
+        """The summary with every row: `prediction` (N), `probabilities` (N, K), perhaps `set`."""
+        probabilities = self.probabilities[:]
+        rows: dict[str, Any] = {
+            "prediction": [self.classes[code] for code in self.codes.tolist()],
+            "probabilities": probabilities.tolist(),
+        }
+        sets = {"set": self._sets(probabilities)} if self.possible else {}
+        return {**self.summary, **rows, **sets}
+
+
+@dataclass(frozen=True)
+class SetsRequest:
+    """Sets of classes that hold the truth with probability `coverage`, made sure by `calibration`.
+
+    `calibration` names a file of labelled rows that the model was not fitted on.
+    """
+
+    coverage: float
+    calibration: str
+    method: str = "lac"
+    by_class: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +120,13 @@ def predict(
     ignore: tuple[str, ...] = (),
     delimiter: str | None = None,
     memory: str | None = None,
+    sets: SetsRequest | None = None,
 ) -> Prediction:
     """Predict the rows of a file; with `output`, write them there, whole or not at all."""
     separator = None if output is None else _separator(output)
-    check_output("--output", output, data, path)
+    check_output("--output", output, data, path, *([sets.calibration] if sets else []))
     model = load_model(path, watch)
+    possible = None if sets is None else _possible(model, sets, watch, ignore, delimiter)
     watch.stage(f"reading {data}")
     schema = model.schema
     # The target is named, in case its labels are in the file: they may be words, like "1" and "x".
@@ -108,6 +142,8 @@ def predict(
     watch.stage(f"predicting {dataset.n_rows} rows")
     head = {"model": str(path), "output": as_text(output)}
     prediction = _predicted(model, dataset, {**head, **cells_note(dataset, ignore)})
+    if sets is not None and possible is not None:
+        prediction = _with_sets(prediction, possible, sets)
     if output is not None and separator is not None:
         pieces = prediction.pieces(separator)
         storage.write_atomically(output, (p.encode("utf-8", "backslashreplace") for p in pieces))
@@ -131,6 +167,42 @@ def _predicted(model: SoftmaxModel, dataset: Dataset, head: dict[str, Any]) -> P
         "predicted": counts.tolist(),
     }
     return Prediction(summary, model.classes, codes, probabilities)
+
+
+def _possible(
+    model: SoftmaxModel,
+    request: SetsRequest,
+    watch: Watch,
+    ignore: tuple[str, ...],
+    delimiter: str | None,
+) -> ConformalSets:
+    """Thresholds from the labelled rows of the calibration file."""
+    scoring = Scoring(cast("Any", request.method))
+    watch.stage(f"reading {request.calibration}")
+    dataset = read(
+        request.calibration,
+        target=model.schema.target or "y",
+        schema=model.schema,
+        ignore=ignore,
+        delimiter=delimiter,
+    )
+    p = model.probabilities(dataset.features).numpy()
+    codes = label_codes(dataset)
+    return conformal(p, codes, request.coverage, scoring=scoring, by_class=request.by_class)
+
+
+def _with_sets(prediction: Prediction, made: ConformalSets, request: SetsRequest) -> Prediction:
+    """The prediction with its sets, and what is known about them in the summary."""
+    slices = row_slices(len(prediction.codes), prediction.width)
+    sizes = [made.sets(prediction.probabilities[part]).sum(1) for part in slices]
+    counts = np.bincount(np.concatenate(sizes), minlength=made.n_classes + 1)
+    note = {
+        **made.to_json(),
+        "calibration": request.calibration,
+        "sizes": counts.tolist(),
+        "mean_size": float(counts @ np.arange(len(counts)) / counts.sum()),
+    }
+    return replace(prediction, summary={**prediction.summary, "sets": note}, possible=made)
 
 
 def _separator(output: Path) -> str:

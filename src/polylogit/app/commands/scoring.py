@@ -15,15 +15,21 @@ PART_BYTES = 2**23  # of predictions at a time
 
 
 def score_rows(model: SoftmaxModel, dataset: Dataset) -> Scores:
-    """Rows of probabilities count for their most probable class."""
-    targets = cast("np.ndarray", dataset.targets)
-    codes = targets if targets.ndim == 1 else targets.argmax(1)
+    """Scores of a model, as accuracy and log loss."""
+    codes = label_codes(dataset)
     features = dataset.features
     if not isinstance(features, StoredRows):
         return score(model.log_probabilities(features).numpy(), codes, dataset.weights)
     slices = parts_of(model, dataset)
     parts = ((rows, model.log_probabilities(features[rows]).numpy()) for rows in slices)
     return score_parts(parts, codes, model.n_classes, dataset.weights)
+
+
+def label_codes(dataset: Dataset) -> np.ndarray:
+    """The class number of each row (N,); rows of probabilities count for the most probable."""
+    targets = cast("np.ndarray", dataset.targets)
+    codes: np.ndarray = targets if targets.ndim == 1 else targets.argmax(1)
+    return codes
 
 
 def parts_of(model: SoftmaxModel, dataset: Dataset) -> list[slice]:
