@@ -11,7 +11,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, top_k_accuracy_sc
 
 from polylogit import path as module
 from polylogit.data.arrays import from_arrays
-from polylogit.errors import OptionError, TargetError
+from polylogit.errors import ModelFileError, OptionError, TargetError
 from polylogit.optim.problem import Status
 from polylogit.path import SWEEP, checked_strengths, fit_path, judge, search_path, spaced
 from polylogit.training import fit
@@ -229,3 +229,73 @@ def test_stored_rows_have_the_path_of_rows_in_memory(path, monkeypatch):
     again, truth = judge(model, other), judge(model, OTHER)
     for name in module.Validation.__dataclass_fields__:
         assert getattr(again, name) == pytest.approx(getattr(truth, name), rel=1e-13)
+
+
+# -------------------------------------------------------------------- L1, offsets, checkpoints
+
+
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+def test_a_path_with_l1_is_a_fit_at_each_strength(l1_ratio):
+    found = fit_path(TRAIN, (1e-3, 0.01, 0.1), l1_ratio=l1_ratio)
+    zeros = [point.n_nonzero for point in found.table]
+    assert zeros == sorted(zeros)
+    assert zeros[0] < zeros[-1]
+    for C, fitted, point in zip(found.Cs, found.fits, found.table, strict=True):
+        alone = fit(TRAIN, C=C, l1_ratio=l1_ratio)
+        assert fitted.solution.certified
+        assert fitted.solution.objective == pytest.approx(alone.solution.objective, abs=1e-6)
+        assert fitted.model.record["l1_ratio"] == l1_ratio
+        p = fitted.model.probabilities(TRAIN.features).numpy()
+        assert point.train_loss == pytest.approx(log_loss(TRAIN.targets, p), abs=1e-12)
+
+
+def test_a_path_takes_an_offset():
+    offset = np.random.default_rng(3).normal(size=(TRAIN.n_rows, 10))
+    found = fit_path(TRAIN, (0.01, 1.0), offset=offset)
+    for C, fitted in zip(found.Cs, found.fits, strict=True):
+        alone = fit(TRAIN, C=C, offset=offset)
+        assert fitted.solution.objective == pytest.approx(alone.solution.objective, abs=1e-6)
+
+
+class Killed(BaseException):
+    """Nobody catches this."""
+
+
+@pytest.mark.parametrize("options", [{}, {"l1_ratio": 0.5}], ids=["ridge", "net"])
+def test_a_killed_path_goes_on_where_it_was(tmp_path, options):
+    strengths, file = (1e-3, 0.01, 0.1, 1.0), tmp_path / "path.ckpt"
+    whole = fit_path(TRAIN, strengths, **options)
+    starts = []
+
+    def die_in_the_third(now):
+        starts.append(now.iteration == 0)
+        if sum(starts) == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit_path(TRAIN, strengths, checkpoint=file, progress=die_in_the_third, **options)
+    seen = []
+    again = fit_path(TRAIN, strengths, checkpoint=file, progress=seen.append, **options)
+    assert not file.exists()
+    for one, other in zip(whole.fits, again.fits, strict=True):
+        assert other.solution.certified
+        assert other.solution.objective == pytest.approx(one.solution.objective, abs=1e-6)
+    # what was done costs its proof alone
+    assert [fit.solution.statistics.iterations for fit in again.fits[:2]] == [0, 0]
+
+
+def test_a_checkpoint_of_another_path_is_refused(tmp_path):
+    file = tmp_path / "path.ckpt"
+    starts = []
+
+    def die_in_the_second(now):
+        starts.append(now.iteration == 0)
+        if sum(starts) == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit_path(TRAIN, (0.01, 0.1), checkpoint=file, progress=die_in_the_second)
+    for other in ({"Cs": (0.01, 0.2)}, {"Cs": (0.01, 0.1), "l1_ratio": 0.5}):
+        with pytest.raises(ModelFileError, match="checkpoint of another fit"):
+            fit_path(TRAIN, **other, checkpoint=file)
+    assert file.exists()

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polylogit.checkpoint import Checkpoint, fingerprint
 from polylogit.data.dataset import Dataset, Features
 from polylogit.errors import OptionError, TargetError
 from polylogit.model import SoftmaxModel
 from polylogit.optim.path import solve_path
 from polylogit.optim.problem import Progress, Status
+from polylogit.storage import Path as FilePath
 from polylogit.stored import StoredRows
 from polylogit.training import Fit, Prepared, checked_strength, prepare
 
@@ -99,20 +101,27 @@ def fit_path(
     *,
     validation: Dataset | None = None,
     progress: Callable[[Progress], None] | None = None,
+    checkpoint: FilePath | None = None,
     **options: Any,
 ) -> Path:
     """Fit `dataset` for each of `Cs`, by default the 45 of `SWEEP`, from small to large.
 
     Each fit has its own certificate, to the same `tol`; neighbours share all that they can
-    (`polylogit.optim.path`). `options` are those of `polylogit.fit` other than `C` and `start`.
-    With `validation` rows, encoded by the same schema, every fit is judged on them.
+    (`polylogit.optim.path`). `options` are those of `polylogit.fit` other than `C` and `start`,
+    `l1_ratio` and `offset` among them. With a `checkpoint` file, a path that was killed goes on
+    after the last value of C that was done; the file goes when all are. With `validation` rows,
+    encoded by the same schema, every fit is judged on them.
     Ctrl-C ends the path with what there is; the last fit is then marked as interrupted.
 
     Raises `OptionError` for no C, or one out of range, and whatever `fit` raises.
     """
     strengths = checked_strengths(spaced(*SWEEP) if Cs is None else Cs)
     prepared = prepare(dataset, **options)
-    fits = tuple(_fits(prepared, strengths, progress))
+    if checkpoint is None:
+        fits = tuple(_fits(prepared, strengths, progress))
+    else:
+        name = fingerprint(prepared.fingerprint(strengths[0]), strengths)
+        fits = tuple(_kept_fits(prepared, strengths, progress, Checkpoint(checkpoint, name)))
     table = tuple(_point(prepared, fit, validation) for fit in fits)
     return Path(strengths[: len(fits)], fits, table)
 
@@ -140,7 +149,7 @@ def search_path(
     first, last, finest = SEARCH
     prepared, step = prepare(dataset, **options), 2 * finest
     places = range(first * finest, last * finest + 1, step)
-    coarse = _fits(prepared, [_at(place) for place in places], progress)
+    coarse = list(_fits(prepared, [_at(place) for place in places], progress))
     fits = dict(zip(places, coarse, strict=False))
     points = {place: _point(prepared, fit, validation) for place, fit in fits.items()}
     while step > 1 and not _stopped(fits.values()):
@@ -235,31 +244,56 @@ def _as_rows(targets: np.ndarray, n_classes: int) -> Tensor:
 
 
 def _fits(
-    prepared: Prepared, strengths: Sequence[float], progress: Callable[[Progress], None] | None
-) -> list[Fit]:
+    prepared: Prepared,
+    strengths: Sequence[float],
+    progress: Callable[[Progress], None] | None,
+    known: Sequence[tuple[Tensor, Tensor]] = (),
+) -> Iterator[Fit]:
     solutions = solve_path(
         prepared.design,
         prepared.targets,
         prepared.weights,
         n_classes=prepared.n_classes,
         alphas=[prepared.alpha(C) for C in strengths],
+        l1_ratio=prepared.penalty(strengths[0])[1],
+        known=known,
         intercept=prepared.intercept,
         factors=prepared.factors,
         offsets=prepared.offsets,
         settings=prepared.settings,
         progress=progress,
     )
-    return [prepared.outcome(C, found) for C, found in zip(strengths, solutions, strict=False)]
+    for C, found in zip(strengths, solutions, strict=False):
+        yield prepared.outcome(C, found)
+
+
+def _kept_fits(
+    prepared: Prepared,
+    strengths: Sequence[float],
+    progress: Callable[[Progress], None] | None,
+    file: Checkpoint,
+) -> Iterator[Fit]:
+    """The same, with the models of all that is done in a file, one on the other (M, K, D)."""
+    before = file.read()
+    known = [] if before is None else list(zip(*before, strict=True))
+    done: list[tuple[Tensor, Tensor]] = []
+    for fit in _fits(prepared, strengths, progress, known):
+        yield fit
+        if _stopped([fit]):
+            return
+        done.append((fit.model.weight, fit.model.bias))
+        if len(done) > len(known):
+            weights, biases = zip(*done, strict=True)
+            file.write(torch.stack(weights), torch.stack(biases))
+    file.remove()
 
 
 def _point(prepared: Prepared, fit: Fit, validation: Dataset | None) -> Point:
     solution, weight = fit.solution, fit.model.weight
-    squares = weight.square().sum(0)
-    energy = squares.sum() if prepared.factors is None else squares @ prepared.factors
     point = Point(
         C=fit.C,
         alpha=fit.alpha,
-        train_loss=solution.objective - fit.alpha / 2 * float(energy),
+        train_loss=solution.objective - _penalty(prepared, fit),
         objective=solution.objective,
         gap=solution.certificate.gap,
         certified=solution.certified,
@@ -268,3 +302,10 @@ def _point(prepared: Prepared, fit: Fit, validation: Dataset | None) -> Point:
         n_nonzero=int(torch.count_nonzero(weight)),
     )
     return point if validation is None else replace(point, validation=judge(fit.model, validation))
+
+
+def _penalty(prepared: Prepared, fit: Fit) -> float:
+    """R(W), in nats per row."""
+    alpha, share = prepared.penalty(fit.C)
+    each = share * fit.model.weight.abs() + (1 - share) / 2 * fit.model.weight.square()
+    return alpha * float((each if prepared.factors is None else each * prepared.factors).sum())

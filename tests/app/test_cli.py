@@ -213,13 +213,13 @@ def test_every_option_of_a_path_reaches_the_request(monkeypatch, run):
         "path d --target t --model m --Cs 1,10 --validation v.csv --protocol clip --weights w "
         "--class-weight balanced --label-smoothing 0.1 --no-intercept --categorical a "
         "--ignore c --delimiter ; --tol 1e-3 --max-iter 7 --solver newton --threads 2 --seed 9 "
-        "--penalty-factor a=0.5"
+        "--penalty-factor a=0.5 --l1-ratio 0.5 --memory 1GB --checkpoint c.ckpt"
     )
     shared = fit_command.FitRequest(
-        "d", "t", Path("m"), "auto", l1_ratio=0.0, holdout=0.0, refit=False, weights="w",
+        "d", "t", Path("m"), "auto", l1_ratio=0.5, holdout=0.0, refit=False, weights="w",
         class_weight="balanced", label_smoothing=0.1, intercept=False, categorical=("a",),
         ignore=("c",), delimiter=";", tol=1e-3, max_iter=7, solver="newton", n_threads=2,
-        seed=9, penalty_factors={"a": 0.5},
+        seed=9, penalty_factors={"a": 0.5}, memory="1GB", checkpoint=Path("c.ckpt"),
     )  # fmt: skip
     assert seen == [path_command.PathRequest(shared, (1.0, 10.0), "v.csv", "clip")]
 

@@ -590,6 +590,33 @@ def test_the_path_is_that_of_the_library_and_the_best_is_saved(folder):
     assert model.record["C"] == 100.0
 
 
+@pytest.mark.parametrize("validation", [None, "other.csv"])
+def test_a_path_over_streamed_rows_is_that_over_rows_in_memory(folder, monkeypatch, validation):
+    monkeypatch.setattr(budget, "LEAST", 1)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"])
+    frame["y"] = np.array(["u", "v", "w"])[rng.integers(3, size=300)]
+    frame[:200].to_csv("train.csv", index=False)
+    frame[200:].to_csv("other.csv", index=False)
+    plain = {"target": "y", "holdout": 0.0 if validation else 0.2}
+    tables = []
+    for memory in (None, "2KB"):
+        file = Path(f"{memory}.model")
+        request = asked("train.csv", validation=validation, memory=memory, model=file, **plain)
+        summary = path_command.path(request, Log())
+        assert summary["certified"]
+        tables.append([(line["objective"], line["loss"]) for line in summary["table"]])
+    np.testing.assert_allclose(tables[0], tables[1], atol=2e-6)
+    one, other = polylogit.load("None.model"), polylogit.load("2KB.model")
+    torch.testing.assert_close(one.weight, other.weight, rtol=1e-3, atol=1e-3)
+
+
+def test_clip_searches_and_so_keeps_no_checkpoint(folder):
+    request = asked(Cs=None, protocol="clip", holdout=0.1, checkpoint=Path("c"))
+    with pytest.raises(OptionError, match="clip searches instead"):
+        path_command.path(request, Log())
+
+
 def test_rows_to_judge_on_may_be_a_file_and_are_fitted_in_the_end(folder):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(90, 3)), columns=["a", "b", "c"])

@@ -18,6 +18,8 @@ from polylogit.optim.problem import Progress, Solution, Status
 from polylogit.optim.solve import Settings, solve
 from polylogit.optim.trail import Trail
 
+Point = tuple[Tensor, Tensor]
+
 
 def solve_path(
     design: Design,
@@ -26,6 +28,8 @@ def solve_path(
     *,
     n_classes: int,
     alphas: Sequence[float],
+    l1_ratio: float = 0.0,
+    known: Sequence[Point] = (),
     intercept: bool = True,
     factors: Tensor | None = None,
     offsets: Tensor | None = None,
@@ -34,24 +38,33 @@ def solve_path(
 ) -> Iterator[Solution]:
     """A certified `solve` for each of `alphas`, which must fall; ends early when stopped by hand.
 
+    `known` are (W, bias) where the first of these solves ended before: each is proven again from
+    there. With l1_ratio > 0 the solves share no trail: one sets out from where the last one ended.
+
     Raises as `solve` does.
     """
     trail, last = Trail(), None
-    for alpha in alphas:
+    for place, alpha in enumerate(alphas):
+        on_trail = alpha > 0 and l1_ratio == 0 and place >= len(known)
         last = solve(
             design,
             targets,
             weights,
             n_classes=n_classes,
             alpha=alpha,
+            l1_ratio=l1_ratio,
             intercept=intercept,
             factors=factors,
             offsets=offsets,
             settings=settings,
-            start=None if last is None else (last.weight, last.bias),
+            start=known[place] if place < len(known) else _end(last),
             progress=progress,
-            trail=trail if alpha > 0 else None,  # without any penalty other solvers are at work
+            trail=trail if on_trail else None,  # without a ridge alone other solvers are at work
         )
         yield last
         if last.status is Status.INTERRUPTED:
             return
+
+
+def _end(last: Solution | None) -> Point | None:
+    return None if last is None else (last.weight, last.bias)

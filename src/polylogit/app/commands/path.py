@@ -29,6 +29,7 @@ from polylogit.data.read import read
 from polylogit.errors import InputError, OptionError
 from polylogit.path import checked_strengths, fit_path, search_path
 from polylogit.schema import Schema
+from polylogit.stored import Spill, StoredRows
 
 PROTOCOLS = ("clip", "dino")
 
@@ -133,8 +134,11 @@ def _check_path(asked: PathRequest) -> None:
                     f"{option} needs rows to find the best C on; give --validation a part of the "
                     "rows or a file"
                 )
+    if asked.protocol == "clip" and asked.fit.checkpoint is not None:
+        raise OptionError("--checkpoint keeps a path from small to large C; clip searches instead")
     if asked.validation is not None:
-        check_output("--model", asked.fit.model, asked.validation)
+        for option, path in (("--model", asked.fit.model), ("--checkpoint", asked.fit.checkpoint)):
+            check_output(option, path, asked.validation)
 
 
 def _from_file(asked: PathRequest, schema: Schema, watch: Watch) -> Dataset:
@@ -148,6 +152,7 @@ def _from_file(asked: PathRequest, schema: Schema, watch: Watch) -> Dataset:
         schema=schema,
         ignore=request.ignore,
         delimiter=request.delimiter,
+        memory=request.memory,
     )
 
 
@@ -156,6 +161,7 @@ def _swept(
 ) -> polylogit_path.Path:
     request = asked.fit
     options: dict[str, Any] = {
+        "l1_ratio": request.l1_ratio,
         "fit_intercept": request.intercept,
         "class_weight": request.class_weight,
         "label_smoothing": request.label_smoothing,
@@ -168,16 +174,36 @@ def _swept(
     }
     if asked.protocol == "clip":
         return search_path(dataset, validation=cast("Dataset", judges), by=asked.by, **options)
-    return fit_path(dataset, asked.Cs, validation=judges, **options)
+    return fit_path(dataset, asked.Cs, validation=judges, checkpoint=request.checkpoint, **options)
 
 
 def _joined(one: Dataset, other: Dataset) -> Dataset:
     """The rows of both, encoded by the schema of the first."""
+    if isinstance(one.features, StoredRows) or isinstance(other.features, StoredRows):
+        return _joined_in_a_file(one, other)
     stack: Any = sparse.vstack if sparse.issparse(one.features) else np.concatenate
     features = stack([one.features, other.features])
+    features = sparse.csr_array(features) if sparse.issparse(features) else features
+    return replace(one, features=features, **_joined_answers(one, other))
+
+
+def _joined_answers(one: Dataset, other: Dataset) -> dict[str, Any]:
     targets = np.concatenate([cast("np.ndarray", part.targets) for part in (one, other)])
     weights = None
     if one.weights is not None and other.weights is not None:
         weights = np.concatenate([one.weights, other.weights])
-    features = sparse.csr_array(features) if sparse.issparse(features) else features
-    return replace(one, features=features, targets=targets, weights=weights)
+    return {"targets": targets, "weights": weights}
+
+
+def _joined_in_a_file(one: Dataset, other: Dataset) -> Dataset:
+    """The rows of both in a file without a name, a block at a time."""
+    spill, dtype = Spill(one.source), np.dtype(np.float64)
+    for part in (one, other):
+        rows: Any = part.features
+        blocks = rows.blocks() if isinstance(rows, StoredRows) else [(slice(None), rows)]
+        block: Any
+        for _, block in blocks:
+            dense = block.toarray() if sparse.issparse(block) else block
+            spill.append(np.ascontiguousarray(dense, dtype=dtype))
+    features = spill.rows(one.n_features, dtype)
+    return replace(one, features=features, **_joined_answers(one, other))

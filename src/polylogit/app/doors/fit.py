@@ -10,12 +10,14 @@ import typer
 from polylogit.app.doors.options import (
     INTERRUPTED,
     Categorical,
+    CheckpointFile,
     ClassWeight,
     Data,
     Delimiter,
     Ignore,
     Intercept,
     Json,
+    L1Ratio,
     Memory,
     PenaltyFactor,
     Quiet,
@@ -43,12 +45,7 @@ def fit(
         str,
         typer.Option("--C", metavar="NUMBER", help="Inverse strength of the penalty; auto or inf."),
     ] = "auto",
-    l1_ratio: Annotated[
-        float,
-        typer.Option(
-            metavar="PART", help="Part of |W| in the penalty, 0 to 1; above 0 weights may be zero."
-        ),
-    ] = 0.0,
+    l1_ratio: L1Ratio = 0.0,
     holdout: Annotated[
         float, typer.Option(metavar="PART", help="Part of the rows to evaluate on; 0 for none.")
     ] = 0.2,
@@ -68,10 +65,7 @@ def fit(
     solver: Solver = "auto",
     threads: Threads = None,
     seed: Annotated[int, typer.Option(metavar="NUMBER", help="Which rows are held out.")] = 0,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Where a fit that is killed goes on when run again."),
-    ] = None,
+    checkpoint: CheckpointFile = None,
     memory: Memory = None,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -53,6 +53,16 @@ Memory = Annotated[
         help="What the rows may take, such as 500MB or 2GiB; beyond, they are streamed from disk.",
     ),
 ]
+L1Ratio = Annotated[
+    float,
+    typer.Option(
+        metavar="PART", help="Part of |W| in the penalty, 0 to 1; above 0 weights may be zero."
+    ),
+]
+CheckpointFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Where a fit that is killed goes on when run again."),
+]
 Target = Annotated[
     str | None,
     typer.Option(metavar="COLUMN", help="The column with the labels (y of an npz, svmlight)."),

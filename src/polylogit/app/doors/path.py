@@ -11,12 +11,15 @@ import typer
 from polylogit.app.doors.options import (
     INTERRUPTED,
     Categorical,
+    CheckpointFile,
     ClassWeight,
     Data,
     Delimiter,
     Ignore,
     Intercept,
     Json,
+    L1Ratio,
+    Memory,
     PenaltyFactor,
     Quiet,
     Smoothing,
@@ -65,6 +68,7 @@ def path(
         Path | None,
         typer.Option(metavar="FILE", help="Fit all rows at the best C, and save the model here."),
     ] = None,
+    l1_ratio: L1Ratio = 0.0,
     weights: Weights = None,
     class_weight: ClassWeight = "none",
     label_smoothing: Smoothing = 0.0,
@@ -78,6 +82,8 @@ def path(
     solver: Solver = "auto",
     threads: Threads = None,
     seed: Annotated[int, typer.Option(metavar="NUMBER", help="Which rows are judged on.")] = 0,
+    checkpoint: CheckpointFile = None,
+    memory: Memory = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -98,7 +104,7 @@ def path(
             target,
             model,
             "auto",
-            l1_ratio=0.0,
+            l1_ratio=l1_ratio,
             holdout=part,
             refit=False,
             weights=weights,
@@ -114,6 +120,8 @@ def path(
             n_threads=threads,
             seed=seed,
             penalty_factors=factors_by_column(penalty_factor or ()),
+            checkpoint=checkpoint,
+            memory=memory,
         )
         asked = command.PathRequest(request, _strengths(strengths), file, protocol)
         summary = command.path(asked, watch)
