@@ -108,7 +108,7 @@ def _tables() -> Iterator[Answer]:
     for name in names:
         whole = TableRequest(example=name)
         yield "table/fit", _question(whole, "example"), table(whole)
-        for at in range(8):
+        for at in range(1, 9):
             asked = RowRequest(example=name, row=at)
             yield "table/row", _question(asked, "example", "row"), row(asked)
 

@@ -6,19 +6,20 @@ import tempfile
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from polylogit import functional
 from polylogit.app.lab.value import opened, short
 from polylogit.data.dataset import Dataset
 from polylogit.data.examples import EXAMPLES
 from polylogit.data.read import prepare, read_table
+from polylogit.diagnostics.explain import Contribution, Explanation, explain
 from polylogit.errors import InputError, OptionError
+from polylogit.model import SoftmaxModel
 from polylogit.schema import Table
 from polylogit.steps import Step
 from polylogit.training import Fit, fit
@@ -37,9 +38,9 @@ class TableRequest(BaseModel):
 
 
 class RowRequest(TableRequest):
-    """A row of it, counted from 0."""
+    """A row of it, counted from 1."""
 
-    row: int = Field(ge=0)
+    row: int = Field(ge=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,6 @@ def table(asked: TableRequest) -> dict[str, Any]:
         "accuracy": short(float(right.double().mean())),
         "objective": short(solution.objective),
         "proof": str(solution.certificate),
-        "wrong": torch.nonzero(~right).flatten()[:50].tolist(),
     }
 
 
@@ -110,98 +110,102 @@ def _as_table(read: object) -> Table:
 
 
 def row(asked: RowRequest) -> dict[str, Any]:
-    """One row through the model: cells, contributions, logits, probabilities, what would flip it.
+    """One row through the model, as `polylogit explain` has it, with every number to be opened.
 
-    Contributions are to z_c - z_r, for the likeliest class c and the runner-up r: only differences
-    of logits mean anything. They are counted from the mean row of the table, whose own difference
-    is `base`: z_c - z_r = base + sum_d (W_cd - W_rd) (x_d - mean_d).
+    Contributions are to z_c - z_r, for the likeliest class c and the runner-up r, counted from the
+    mean row, whose own difference is `base`.
     """
     fitted = _fitted(asked.example, asked.text, asked.target, asked.C)
-    if asked.row >= fitted.data.n_rows:
-        raise OptionError(
-            f"row {asked.row} is not there: the rows are 0 to {fitted.data.n_rows - 1}"
-        )
-    X, model = fitted.rows, fitted.fit.model
-    x, mean = X[asked.row], X.mean(0)
-    lines = _lines(x, mean, model.weight, model.bias)
-    first, second = (int(lines[name].value) for name in ("c", "r"))
+    data, model = fitted.data, fitted.fit.model
+    if asked.row > data.n_rows:
+        raise OptionError(f"row {asked.row} is not there: the rows are 1 to {data.n_rows}")
+    x = fitted.rows[asked.row - 1]
+    why = explain(model, x.numpy())
     classes = [str(label) for label in model.classes]
-    truth = None if fitted.data.targets is None else classes[int(fitted.data.targets[asked.row])]
-    order = lines["contributions"].value.abs().argsort(descending=True)
+    truth = None if data.targets is None else classes[int(data.targets[asked.row - 1])]
     return {
         "row": asked.row,
-        "features": fitted.data.schema.names,
+        "features": [_told(part) for part in why.contributions],
         "classes": classes,
         "truth": truth,
-        "predicted": classes[first],
-        "runner_up": classes[second],
-        "order": order.tolist(),
-        "outside": _outside(fitted, x),
-        "flip": _flip(fitted, x, first),
-        "lines": opened(list(lines.values())),
+        "predicted": str(why.decision),
+        "runner_up": str(why.runner_up),
+        "edges": _edges(fitted, x),
+        "flip": _flip(why),
+        "lines": opened(_steps(model, x, why)),
     }
 
 
-def _lines(x: Tensor, mean: Tensor, weight: Tensor, bias: Tensor) -> dict[str, Step]:
-    z = weight @ x + bias
-    c, r = functional.argmax(z), z.argsort(descending=True)[1]
-    lines = [
+def _steps(model: SoftmaxModel, x: Tensor, why: Explanation) -> list[Step]:
+    c, r = (model.classes.index(label) for label in (why.decision, why.runner_up))
+    given = cast("dict[str, list[float]]", model.record["columns"])
+    mean = torch.tensor(given["mean"], dtype=torch.float64)
+    parts = [part.differences[c] for part in why.contributions]
+    return [
         Step("x", _exactly(x), x),
         Step("mean", _exactly(mean), mean),
-        Step("W", _exactly(weight), weight),
-        Step("b", _exactly(bias), bias),
-        Step("z", "W @ x + b", z),
-        Step("p", "torch.softmax(z, 0)", functional.softmax(z)),
-        Step("c", "z.argmax()", c),
-        Step("r", "z.argsort(descending=True)[1]", r),
-        Step("margin", "z[c] - z[r]", z[c] - z[r]),
+        Step("W", _exactly(model.weight), model.weight),
+        Step("b", _exactly(model.bias), model.bias),
+        Step("z", "W @ x + b", _double(why.logits)),
+        Step("p", "torch.softmax(z, 0)", _double(why.probabilities)),
+        Step("c", f"torch.tensor({c})", torch.tensor(c)),
+        Step("r", f"torch.tensor({r})", torch.tensor(r)),
+        Step("margin", "z[c] - z[r]", _double(why.margin)),
+        Step("base", "(W[c] - W[r]) @ mean + b[c] - b[r]", _double(why.base[c])),
         Step(
-            "base",
-            "(W[c] - W[r]) @ mean + b[c] - b[r]",
-            (weight[c] - weight[r]) @ mean + bias[c] - bias[r],
+            "contributions",
+            "torch.stack([((W[c] - W[r]) * (x - mean))[i:j].sum() "
+            f"for i, j in {_spans(model, why)}])",
+            _double(parts),
         ),
-        Step("contributions", "(W[c] - W[r]) * (x - mean)", (weight[c] - weight[r]) * (x - mean)),
     ]
-    return {line.name: line for line in lines}
+
+
+def _double(values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def _exactly(values: Tensor) -> str:
     return f"torch.tensor({values.tolist()}, dtype=torch.float64)"
 
 
-def _numeric(fitted: Fitted) -> list[int]:
-    """Encoded columns that are plain numbers: those of which a little more can be had."""
-    kinds = {feature.name: feature.kind for feature in fitted.data.schema.features}
-    return [d for d, name in enumerate(fitted.data.schema.names) if kinds.get(name) == "numeric"]
+def _spans(model: SoftmaxModel, why: Explanation) -> list[tuple[int, int]]:
+    """Where the encoded columns of each contribution stand."""
+    spans, start = {}, 0
+    for feature in model.schema.features:
+        spans[feature.name] = (start, start + len(feature.names))
+        start += len(feature.names)
+    return [spans[part.feature] for part in why.contributions]
 
 
-def _outside(fitted: Fitted, x: Tensor) -> list[str]:
-    """Columns in which no other row of the table reaches as far."""
-    X, names = fitted.rows, fitted.data.schema.names
-    farthest = ((X >= x).sum(0) == 1) & (X.max(0).values == x)
-    lowest = ((X <= x).sum(0) == 1) & (X.min(0).values == x)
-    return [names[d] for d in _numeric(fitted) if bool(farthest[d] | lowest[d])]
+def _told(part: Contribution) -> dict[str, str | None]:
+    return {"name": part.feature, "value": _cell(part.value)}
 
 
-def _flip(fitted: Fitted, x: Tensor, first: int) -> dict[str, str] | None:
-    """The smallest change of one number, in its standard deviations, that changes the decision.
+def _cell(value: float | str | None) -> str | None:
+    """A cell as a person would write it."""
+    return f"{value:.6g}" if isinstance(value, float) else value
 
-    To rival k it takes (z_c - z_k) / (W_kd - W_cd) in column d.
-    """
-    model, columns = fitted.fit.model, _numeric(fitted)
-    z = model.weight @ x + model.bias
-    changes = (z[first] - z)[:, None] / (model.weight - model.weight[first])
-    size = changes.abs() / fitted.rows.std(0)
-    others = [k for k in range(len(z)) if k != first]
-    size = torch.nan_to_num(size[others][:, columns], nan=torch.inf)
-    if not size.numel() or not bool(size.isfinite().any()):
+
+def _flip(why: Explanation) -> dict[str, str | None] | None:
+    flip = why.smallest_flip
+    if flip is None:
         return None
-    place = int(size.argmin())
-    k, d = others[place // len(columns)], columns[place % len(columns)]
+    now = next(part.value for part in why.contributions if part.feature == flip.feature)
     return {
-        "feature": fitted.data.schema.names[d],
-        "from": short(float(x[d])),
-        "to": short(float(x[d] + changes[k, d])),
-        "becomes": str(model.classes[k]),
-        "deviations": short(float(size.min())),
+        "feature": flip.feature,
+        "from": _cell(now),
+        "to": _cell(flip.value),
+        "becomes": str(flip.to),
+        "size": None if flip.size is None else short(flip.size),
     }
+
+
+def _edges(fitted: Fitted, x: Tensor) -> list[str]:
+    """Numbers in which no other row of the table reaches as far as this one."""
+    X, schema = fitted.rows, fitted.data.schema
+    highest = (X >= x).sum(0) == 1
+    lowest = (X <= x).sum(0) == 1
+    plain = {feature.name for feature in schema.features if feature.kind == "numeric"}
+    at = (highest | lowest).tolist()
+    return [name for name, edge in zip(schema.names, at, strict=True) if edge and name in plain]

@@ -8,7 +8,7 @@ import { value } from "../value.js";
 import { card, choices, slider, complaints, fact, badge, ready } from "../parts.js";
 
 export const key = "table";
-export const defaults = { "table.example": "penguins", "table.target": "", "table.row": "0", "table.c": "1" };
+export const defaults = { "table.example": "penguins", "table.target": "", "table.row": "1", "table.c": "1" };
 
 const STRENGTHS = live ? ["0.001", "0.01", "0.1", "1", "10", "100", "1000"] : ["1"];
 const SHOWN = 12; // contributions, the largest first
@@ -18,10 +18,10 @@ let own = null; // {name, text} of a file that was opened; it stays in this page
 export function mount(body) {
   const complaint = complaints();
   const sources = h("div");
-  const columns = h("select", { id: "table-target", onchange: () => state.set({ "table.target": columns.value, "table.row": "0" }) });
+  const columns = h("select", { id: "table-target", onchange: () => state.set({ "table.target": columns.value, "table.row": "1" }) });
   const about = h("dl", { class: "facts" });
   const proof = h("p", { class: "small" });
-  const place = h("input", { type: "number", id: "table-row", min: "0", step: "1", onchange: () => state.set({ "table.row": place.value || "0" }) });
+  const place = h("input", { type: "number", id: "table-row", min: "1", step: "1", onchange: () => state.set({ "table.row": place.value || "1" }) });
   const of = h("span", { class: "small" });
   const walked = h("div", { class: "stack" });
   const head = h("div", { class: "stack tight" });
@@ -61,7 +61,7 @@ export function mount(body) {
     const [chosen] = file.files;
     if (!chosen) return;
     own = { name: chosen.name, text: await chosen.text() };
-    state.set({ "table.example": "own", "table.target": "", "table.row": "0" });
+    state.set({ "table.example": "own", "table.target": "", "table.row": "1" });
   }
 
   async function look() {
@@ -77,7 +77,7 @@ export function mount(body) {
   }
 
   async function walk() {
-    const row = Math.min(Math.max(0, Math.round(Number(state.get("table.row"))) || 0), fitted.rows - 1);
+    const row = Math.min(Math.max(1, Math.round(Number(state.get("table.row"))) || 1), fitted.rows);
     try {
       paintRow(await ask("table/row", { ...question(), row }));
       complaint.clear();
@@ -87,12 +87,12 @@ export function mount(body) {
     ready(key);
   }
 
-  const step = (by) => fitted && state.set({ "table.row": (Number(state.get("table.row")) + by + fitted.rows) % fitted.rows });
+  const step = (by) => fitted && state.set({ "table.row": ((Number(state.get("table.row")) - 1 + by + fitted.rows) % fitted.rows) + 1 });
 
   function paintSources() {
     const names = [["penguins", t("table.penguins")], ["lesson", t("table.lesson")], ...(own ? [["own", own.name]] : [])];
     const chosen = state.get("table.example") === "own" && !own ? "penguins" : state.get("table.example");
-    fill(sources, choices(t("table.source"), names, chosen, (name) => state.set({ "table.example": name, "table.target": "", "table.row": "0" })));
+    fill(sources, choices(t("table.source"), names, chosen, (name) => state.set({ "table.example": name, "table.target": "", "table.row": "1" })));
   }
 
   function paintFit() {
@@ -106,8 +106,8 @@ export function mount(body) {
       fact(t("table.objective"), fitted.objective),
     );
     proof.textContent = t("table.proof", { proof: fitted.proof });
-    of.textContent = t("table.of", { last: fitted.rows - 1 });
-    place.max = String(fitted.rows - 1);
+    of.textContent = t("table.of", { last: fitted.rows });
+    place.max = String(fitted.rows);
   }
 
   function paintRow(row) {
@@ -118,7 +118,7 @@ export function mount(body) {
     fill(
       head,
       h("p", { class: "verdict", "data-kind": right ? "equal" : "broken" }, t(right ? "table.right" : "table.wrong", { predicted: row.predicted, truth: row.truth, runner: row.runner_up })),
-      row.outside.length > 0 && h("p", { class: "small" }, t("table.outside", { names: row.outside.join(", ") })),
+      row.edges.length > 0 && h("p", { class: "small" }, t("table.edges", { names: row.edges.join(", ") })),
     );
     const probabilities = h(
       "table",
@@ -138,7 +138,7 @@ export function mount(body) {
         "tbody",
         {},
         line(t("table.base"), "", value(lines.base), lines.base.drawn),
-        row.order.slice(0, SHOWN).map((d) => line(row.features[d], value(lines.x, d), value(lines.contributions, d), lines.contributions.drawn[d])),
+        row.features.slice(0, SHOWN).map((one, d) => line(one.name, one.value ?? t("table.missing"), value(lines.contributions, d), lines.contributions.drawn[d])),
         line(t("table.margin"), "", value(lines.margin), lines.margin.drawn),
       ),
     );
@@ -149,7 +149,7 @@ export function mount(body) {
         t("table.contributions"),
         h("p", { class: "small" }, t("table.contributions-lead", { predicted: row.predicted, runner: row.runner_up })),
         h("div", { class: "scroll" }, contributions),
-        row.order.length > SHOWN && h("p", { class: "small" }, t("table.more", { shown: SHOWN, all: row.order.length })),
+        row.features.length > SHOWN && h("p", { class: "small" }, t("table.more", { shown: SHOWN, all: row.features.length })),
         row.flip && h("p", { class: "verdict" }, t("table.flip", row.flip)),
         h("p", { class: "small" }, t("table.arithmetic")),
       ),
