@@ -5,7 +5,8 @@ const MATH = "http://www.w3.org/1998/Math/MathML";
 
 /** An element with properties (on… are listeners, the rest attributes) and children. */
 export const h = (tag, props = {}, ...children) => made(document.createElement(tag), props, children);
-export const svg = (tag, props = {}, ...children) => made(document.createElementNS(SVG, tag), props, children);
+export const svg = (tag, props = {}, ...children) =>
+  made(document.createElementNS(SVG, tag), props, children);
 export const math = (tag, ...children) => made(document.createElementNS(MATH, tag), {}, children);
 
 function made(element, props, children) {

@@ -41,7 +41,12 @@ function drawHeader() {
     h(
       "div",
       { class: "bar" },
-      h("a", { class: "brand", href: state.address({ panel: panels[0].key }) }, h("img", { src: "icon.svg", alt: "", width: "28", height: "28" }), "polylogit lab"),
+      h(
+        "a",
+        { class: "brand", href: state.address({ panel: panels[0].key }) },
+        h("img", { src: "icon.svg", alt: "", width: "28", height: "28" }),
+        "polylogit lab",
+      ),
       h("div", { class: "switches" }, languages(), themes()),
     ),
     h("nav", { "aria-label": t("page.panels") }, h("ol", {}, panels.map(link))),
@@ -51,7 +56,20 @@ function drawHeader() {
 
 function link(panel) {
   const here = panel === current();
-  return h("li", {}, h("a", { id: `to-${panel.key}`, href: state.address({ panel: panel.key }), "aria-current": here ? "page" : null, onclick: toPanel(panel) }, t(`${panel.key}.short`)));
+  return h(
+    "li",
+    {},
+    h(
+      "a",
+      {
+        id: `to-${panel.key}`,
+        href: state.address({ panel: panel.key }),
+        "aria-current": here ? "page" : null,
+        onclick: toPanel(panel),
+      },
+      t(`${panel.key}.short`),
+    ),
+  );
 }
 
 // The address as it is when the link is followed, not as it was when it was drawn.
@@ -61,14 +79,44 @@ const toPanel = (panel) => (event) => {
 
 function languages() {
   const choice = (name, label) =>
-    h("button", { type: "button", id: `lang-${name}`, lang: name, "aria-pressed": String(language() === name), onclick: () => state.set({ lang: name }) }, label);
-  return h("div", { class: "segments", role: "group", "aria-label": t("page.language") }, choice("en", "English"), choice("ko", "한국어"));
+    h(
+      "button",
+      {
+        type: "button",
+        id: `lang-${name}`,
+        lang: name,
+        "aria-pressed": String(language() === name),
+        onclick: () => state.set({ lang: name }),
+      },
+      label,
+    );
+  return h(
+    "div",
+    { class: "segments", role: "group", "aria-label": t("page.language") },
+    choice("en", "English"),
+    choice("ko", "한국어"),
+  );
 }
 
 function themes() {
   const choice = (name) =>
-    h("button", { type: "button", id: `theme-${name}`, "aria-pressed": String(state.get("theme") === name), onclick: () => state.set({ theme: name }) }, t(`page.theme.${name}`));
-  return h("div", { class: "segments", role: "group", "aria-label": t("page.theme") }, choice("auto"), choice("light"), choice("dark"));
+    h(
+      "button",
+      {
+        type: "button",
+        id: `theme-${name}`,
+        "aria-pressed": String(state.get("theme") === name),
+        onclick: () => state.set({ theme: name }),
+      },
+      t(`page.theme.${name}`),
+    );
+  return h(
+    "div",
+    { class: "segments", role: "group", "aria-label": t("page.theme") },
+    choice("auto"),
+    choice("light"),
+    choice("dark"),
+  );
 }
 
 function drawPanel() {

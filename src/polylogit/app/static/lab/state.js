@@ -27,7 +27,9 @@ export function set(changes) {
 export function address(changes = {}) {
   const all = { ...state, ...changes };
   const shown = Object.entries(all).filter(([key, value]) => value !== defaults[key]);
-  return "#" + shown.map(([key, value]) => `${key}=${encodeURIComponent(value).replaceAll("%2C", ",")}`).join("&");
+  return (
+    "#" + shown.map(([key, value]) => `${key}=${encodeURIComponent(value).replaceAll("%2C", ",")}`).join("&")
+  );
 }
 
 export function listen(listener) {
@@ -42,7 +44,9 @@ function tell(keys) {
 export function readAddress() {
   const before = state;
   state = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
-  tell([...new Set([...Object.keys(before), ...Object.keys(state)])].filter((key) => before[key] !== state[key]));
+  tell(
+    [...new Set([...Object.keys(before), ...Object.keys(state)])].filter((key) => before[key] !== state[key]),
+  );
 }
 
 addEventListener("hashchange", readAddress);

@@ -7,7 +7,13 @@ import { t } from "./words.js";
 export function value(line, ...index) {
   return h(
     "button",
-    { type: "button", class: "value", "aria-haspopup": "dialog", title: line.expression, onclick: () => open(line, index) },
+    {
+      type: "button",
+      class: "value",
+      "aria-haspopup": "dialog",
+      title: line.expression,
+      onclick: () => open(line, index),
+    },
     at(line.short, index),
   );
 }
@@ -32,17 +38,25 @@ function open(line, index) {
       h(
         "dl",
         {},
-        h("dt", {}, t("value.expression")), h("dd", {}, h("code", {}, line.expression)),
-        h("dt", {}, t("value.shape")), h("dd", {}, h("code", {}, `(${line.shape.join(", ")}${line.shape.length === 1 ? "," : ""})`)),
-        h("dt", {}, t("value.dtype")), h("dd", {}, h("code", {}, `torch.${line.dtype}`)),
-        h("dt", {}, t("value.all")), h("dd", { class: "all" }, [line.long].flat(Infinity).join("  ")),
+        h("dt", {}, t("value.expression")),
+        h("dd", {}, h("code", {}, line.expression)),
+        h("dt", {}, t("value.shape")),
+        h("dd", {}, h("code", {}, `(${line.shape.join(", ")}${line.shape.length === 1 ? "," : ""})`)),
+        h("dt", {}, t("value.dtype")),
+        h("dd", {}, h("code", {}, `torch.${line.dtype}`)),
+        h("dt", {}, t("value.all")),
+        h("dd", { class: "all" }, [line.long].flat(Infinity).join("  ")),
       ),
       h("pre", { tabindex: "0", "aria-label": t("value.python") }, line.python),
       said,
       h(
         "div",
         { class: "buttons" },
-        h("button", { type: "button", class: "primary", onclick: () => copy(line.python, said) }, t("value.copy")),
+        h(
+          "button",
+          { type: "button", class: "primary", onclick: () => copy(line.python, said) },
+          t("value.copy"),
+        ),
         h("button", { type: "button", onclick: () => dialog.close() }, t("value.close")),
       ),
     ),

@@ -9,7 +9,12 @@ import { field, middles } from "../core.js";
 import { card, choices, slider, complaints, chart, fact, mark, badge, ready } from "../parts.js";
 
 export const key = "boundary";
-export const defaults = { "boundary.data": "blobs", "boundary.rate": "0.1", "boundary.penalty": "0.01", "boundary.pace": "1" };
+export const defaults = {
+  "boundary.data": "blobs",
+  "boundary.rate": "0.1",
+  "boundary.penalty": "0.01",
+  "boundary.pace": "1",
+};
 
 // An exported page has pictures of fewer settings.
 const RATES = live ? ["0.01", "0.03", "0.1", "0.3", "1", "3", "10", "30"] : ["0.1", "1", "10"];
@@ -30,7 +35,11 @@ export function mount(body) {
   const over = svg("svg", { class: "over", viewBox: `0 0 ${WIDE} ${HIGH}`, "aria-hidden": "true" });
   const legend = h("div", { class: "inline small" });
   const summary = h("p", { class: "small", "aria-live": "polite" });
-  const play = h("button", { type: "button", class: "primary", onclick: () => (running ? pause() : run()) }, t("boundary.train"));
+  const play = h(
+    "button",
+    { type: "button", class: "primary", onclick: () => (running ? pause() : run()) },
+    t("boundary.train"),
+  );
   const once = h("button", { type: "button", onclick: () => run(1) }, t("boundary.step"));
   const reset = h("button", { type: "button", onclick: restart }, t("boundary.reset"));
   const facts = h("dl", { class: "facts" });
@@ -44,12 +53,26 @@ export function mount(body) {
     h(
       "div",
       { class: "columns wide-left" },
-      card(null, h("div", { class: "picture" }, canvas, over), legend, h("div", { class: "buttons" }, play, once, reset), summary),
-      h("div", { class: "stack" }, card(t("boundary.settings"), settings), card(t("boundary.measures"), facts, curve, goal)),
+      card(
+        null,
+        h("div", { class: "picture" }, canvas, over),
+        legend,
+        h("div", { class: "buttons" }, play, once, reset),
+        summary,
+      ),
+      h(
+        "div",
+        { class: "stack" },
+        card(t("boundary.settings"), settings),
+        card(t("boundary.measures"), facts, curve, goal),
+      ),
     ),
   );
 
-  const question = () => ({ data: state.get("boundary.data"), penalty: Number(state.get("boundary.penalty")) });
+  const question = () => ({
+    data: state.get("boundary.data"),
+    penalty: Number(state.get("boundary.penalty")),
+  });
 
   async function look() {
     try {
@@ -80,8 +103,13 @@ export function mount(body) {
     const mine = (running = new AbortController());
     play.textContent = t("boundary.pause");
     const asked = {
-      ...question(), weight: model?.weight, bias: model?.bias, step: model?.step ?? 0,
-      learning_rate: Number(state.get("boundary.rate")), steps: Math.max(steps, 1), per_frame: steps > 1 ? Number(state.get("boundary.pace")) : 1,
+      ...question(),
+      weight: model?.weight,
+      bias: model?.bias,
+      step: model?.step ?? 0,
+      learning_rate: Number(state.get("boundary.rate")),
+      steps: Math.max(steps, 1),
+      per_frame: steps > 1 ? Number(state.get("boundary.pace")) : 1,
     };
     try {
       for await (const picture of lines("boundary/train", asked, mine.signal)) {
@@ -90,7 +118,8 @@ export function mount(body) {
         if (steps === 0) break;
         if (!live) await new Promise(requestAnimationFrame);
       }
-      if (running === mine && live && steps > 1 && (model?.step ?? 0) < asked.step + steps) complaint.say(new Error(t("boundary.diverged")));
+      if (running === mine && live && steps > 1 && (model?.step ?? 0) < asked.step + steps)
+        complaint.say(new Error(t("boundary.diverged")));
     } catch (error) {
       if (error.name !== "AbortError") complaint.say(error);
     }
@@ -120,10 +149,18 @@ export function mount(body) {
     const rested = model;
     if (!live) return;
     try {
-      const opened = await ask("boundary/values", { ...question(), weight: rested.weight, bias: rested.bias });
+      const opened = await ask("boundary/values", {
+        ...question(),
+        weight: rested.weight,
+        bias: rested.bias,
+      });
       if (rested === model && !running) {
         printed(rested, opened);
-        summary.textContent = t("boundary.summary", { step: rested.step, loss: rested.loss.short, accuracy: rested.accuracy.short });
+        summary.textContent = t("boundary.summary", {
+          step: rested.step,
+          loss: rested.loss.short,
+          accuracy: rested.accuracy.short,
+        });
       }
     } catch (error) {
       complaint.say(error);
@@ -149,10 +186,35 @@ export function mount(body) {
     drawn = performance.now();
     const best = scene.optimum;
     const levels = [{ y: scene.chance.drawn, text: `ln K = ${scene.chance.short}` }];
-    if (best.exists) levels.push({ y: best.objective.drawn, below: true, text: t("boundary.best", { best: best.objective.short }) });
-    const points = history.length > 1 ? history : [[0, picture.objective.drawn], [1, picture.objective.drawn]];
-    const high = Math.max(scene.chance.drawn * 1.15, Math.min(Math.max(...points.map(([, y]) => y ?? 0)), scene.chance.drawn * 3));
-    fill(curve, chart(t("boundary.curve"), { lines: [{ class: "main", points }], levels, ends: [points[0][0], points.at(-1)[0]], low: 0, high, height: 190, width: 420 }));
+    if (best.exists)
+      levels.push({
+        y: best.objective.drawn,
+        below: true,
+        text: t("boundary.best", { best: best.objective.short }),
+      });
+    const points =
+      history.length > 1
+        ? history
+        : [
+            [0, picture.objective.drawn],
+            [1, picture.objective.drawn],
+          ];
+    const high = Math.max(
+      scene.chance.drawn * 1.15,
+      Math.min(Math.max(...points.map(([, y]) => y ?? 0)), scene.chance.drawn * 3),
+    );
+    fill(
+      curve,
+      chart(t("boundary.curve"), {
+        lines: [{ class: "main", points }],
+        levels,
+        ends: [points[0][0], points.at(-1)[0]],
+        low: 0,
+        high,
+        height: 190,
+        width: 420,
+      }),
+    );
     goal.textContent = best.exists ? t("boundary.certified", { proof: best.message }) : best.message;
   }
 
@@ -164,7 +226,13 @@ export function mount(body) {
     frame = window_(scene.x);
     const K = scene.classes.length;
     colours = palette(canvas, K);
-    fill(over, scene.optimum.exists && border(scene.optimum, frame), scene.x.map(([x, y], i) => mark(scene.y[i], 3.6, { transform: `translate(${frame.X(x).toFixed(1)} ${frame.Y(y).toFixed(1)})` })));
+    fill(
+      over,
+      scene.optimum.exists && border(scene.optimum, frame),
+      scene.x.map(([x, y], i) =>
+        mark(scene.y[i], 3.6, { transform: `translate(${frame.X(x).toFixed(1)} ${frame.Y(y).toFixed(1)})` }),
+      ),
+    );
     fill(
       legend,
       scene.classes.map((name, k) => badge(k, name)),
@@ -197,7 +265,12 @@ export function mount(body) {
     const name = "boundary.data";
     fill(
       which,
-      choices(t("boundary.data"), ["blobs", "separable", "ring", "penguins"].map((one) => [one, t(`boundary.data.${one}`)]), state.get(name), (to) => state.set({ [name]: to })),
+      choices(
+        t("boundary.data"),
+        ["blobs", "separable", "ring", "penguins"].map((one) => [one, t(`boundary.data.${one}`)]),
+        state.get(name),
+        (to) => state.set({ [name]: to }),
+      ),
       h("p", { class: "small" }, t(`boundary.about.${state.get(name)}`)),
     );
   }
@@ -228,14 +301,21 @@ export function mount(body) {
 /** A slider over a list of texts. */
 function listed(label, key_, list) {
   const place = list.indexOf(state.get(key_));
-  return slider(label, { min: 0, max: list.length - 1, step: 1, value: Math.max(0, place), change: (i) => state.set({ [key_]: list[i] }), shown: (i) => list[i] });
+  return slider(label, {
+    min: 0,
+    max: list.length - 1,
+    step: 1,
+    value: Math.max(0, place),
+    change: (i) => state.set({ [key_]: list[i] }),
+    shown: (i) => list[i],
+  });
 }
 
 /** The part of the plane that is shown, and how it meets the pixels. */
 function window_(points) {
   const [xs, ys] = [0, 1].map((axis) => points.map((point) => point[axis]));
   const middle = [xs, ys].map((list) => (Math.min(...list) + Math.max(...list)) / 2);
-  const half = [xs, ys].map((list) => (Math.max(...list) - Math.min(...list)) / 2 * 1.12);
+  const half = [xs, ys].map((list) => ((Math.max(...list) - Math.min(...list)) / 2) * 1.12);
   const scale = Math.max(half[0] / WIDE, half[1] / HIGH) * 2;
   const [left, top] = [middle[0] - (scale * WIDE) / 2, middle[1] + (scale * HIGH) / 2];
   return {
@@ -278,7 +358,8 @@ function borders(kind) {
   const mask = new Uint8Array(kind.length);
   for (let i = 0; i < kind.length; i++) {
     const last = i % WIDE === WIDE - 1;
-    mask[i] = (!last && kind[i] !== kind[i + 1]) || (i + WIDE < kind.length && kind[i] !== kind[i + WIDE]) ? 1 : 0;
+    mask[i] =
+      (!last && kind[i] !== kind[i + 1]) || (i + WIDE < kind.length && kind[i] !== kind[i + WIDE]) ? 1 : 0;
   }
   return mask;
 }
@@ -325,7 +406,11 @@ function shaded(model, { xs, ys }, K, { hues, paper, ink }) {
 function palette(element, K) {
   const style = getComputedStyle(element);
   const hue = (name) => rgb(style.getPropertyValue(name));
-  return { hues: Array.from({ length: K }, (_, k) => hue(`--class-${k}`)).flat(), paper: hue("--card"), ink: hue("--ink") };
+  return {
+    hues: Array.from({ length: K }, (_, k) => hue(`--class-${k}`)).flat(),
+    paper: hue("--card"),
+    ink: hue("--ink"),
+  };
 }
 
 const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.trim().slice(at, at + 2), 16));

@@ -8,7 +8,13 @@ import { value } from "../value.js";
 import { card, choices, slider, complaints, chart, fact, ready } from "../parts.js";
 
 export const key = "die";
-export const defaults = { "die.p": "1,1,1,1,1,1", "die.q": "1,1,1,1,1,5", "die.unit": "nats", "die.rolls": "1000", "die.seed": "0" };
+export const defaults = {
+  "die.p": "1,1,1,1,1,1",
+  "die.q": "1,1,1,1,1,5",
+  "die.unit": "nats",
+  "die.rolls": "1000",
+  "die.seed": "0",
+};
 
 const PRESETS = {
   fair: ["1,1,1,1,1,1", "1,1,1,1,1,1"],
@@ -42,13 +48,20 @@ export function mount(body) {
   );
 
   const ask = latest("die", paint, complaint.say);
-  const refresh = () => ask({ p: state.numbers("die.p"), q: state.numbers("die.q"), rolls: Number(state.get("die.rolls")), seed: Number(state.get("die.seed")) });
+  const refresh = () =>
+    ask({
+      p: state.numbers("die.p"),
+      q: state.numbers("die.q"),
+      rolls: Number(state.get("die.rolls")),
+      seed: Number(state.get("die.seed")),
+    });
 
   function paint({ asked, lines, rolls: rolled }) {
     complaint.clear();
     ["p", "q"].forEach((which, side) => sliders[side].forEach((one, face) => one.show(asked[which][face])));
     cells.forEach((cell, face) => {
-      for (const which of ["p", "q"]) fill(cell[which], value(lines[which], face), share(which, lines[which].drawn[face]));
+      for (const which of ["p", "q"])
+        fill(cell[which], value(lines[which], face), share(which, lines[which].drawn[face]));
       fill(cell.surprise, value(lines.surprise, face));
     });
     const ending = state.get("die.unit") === "bits" ? "_bits" : "";
@@ -61,7 +74,18 @@ export function mount(body) {
   }
 
   function paintUnit() {
-    fill(unit, choices(t("die.unit"), [["nats", t("die.nats")], ["bits", t("die.bits")]], state.get("die.unit"), (name) => state.set({ "die.unit": name })));
+    fill(
+      unit,
+      choices(
+        t("die.unit"),
+        [
+          ["nats", t("die.nats")],
+          ["bits", t("die.bits")],
+        ],
+        state.get("die.unit"),
+        (name) => state.set({ "die.unit": name }),
+      ),
+    );
   }
 
   function paintLengths(lines, ending) {
@@ -86,9 +110,16 @@ export function mount(body) {
 }
 
 function weight(which, face) {
-  const change = (to) => state.set({ [`die.${which}`]: state.numbers(`die.${which}`).with(face, Number(to)).join(",") });
+  const change = (to) =>
+    state.set({ [`die.${which}`]: state.numbers(`die.${which}`).with(face, Number(to)).join(",") });
   const label = t(`die.weight-${which}`, { face: face + 1 });
-  const element = slider(label, { min: 0, max: 10, step: 1, value: state.numbers(`die.${which}`)[face], change });
+  const element = slider(label, {
+    min: 0,
+    max: 10,
+    step: 1,
+    value: state.numbers(`die.${which}`)[face],
+    change,
+  });
   element.classList.add("bare");
   return element;
 }
@@ -98,8 +129,14 @@ function presets() {
   return h(
     "div",
     { class: "buttons" },
-    Object.entries(PRESETS).map(([name, [p, q]]) => h("button", { type: "button", onclick: () => use(p, q) }, t(`die.preset.${name}`))),
-    h("button", { type: "button", onclick: () => use(state.get("die.q"), state.get("die.p")) }, t("die.swap")),
+    Object.entries(PRESETS).map(([name, [p, q]]) =>
+      h("button", { type: "button", onclick: () => use(p, q) }, t(`die.preset.${name}`)),
+    ),
+    h(
+      "button",
+      { type: "button", onclick: () => use(state.get("die.q"), state.get("die.p")) },
+      t("die.swap"),
+    ),
   );
 }
 
@@ -111,13 +148,29 @@ function faces(sliders, cells) {
     h(
       "thead",
       {},
-      h("tr", {}, h("th", { scope: "col" }, h("span", { class: "unseen" }, t("die.face"))), h("th", { scope: "col", colspan: 2 }, t("die.p")), h("th", { scope: "col", colspan: 2 }, t("die.q")), h("th", { scope: "col", class: "wide" }, "−log q")),
+      h(
+        "tr",
+        {},
+        h("th", { scope: "col" }, h("span", { class: "unseen" }, t("die.face"))),
+        h("th", { scope: "col", colspan: 2 }, t("die.p")),
+        h("th", { scope: "col", colspan: 2 }, t("die.q")),
+        h("th", { scope: "col", class: "wide" }, "−log q"),
+      ),
     ),
     h(
       "tbody",
       {},
       PIPS.map((pips, face) =>
-        h("tr", {}, h("th", { scope: "row" }, picture(pips, face)), h("td", {}, sliders[0][face]), cells[face].p, h("td", {}, sliders[1][face]), cells[face].q, cells[face].surprise),
+        h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, picture(pips, face)),
+          h("td", {}, sliders[0][face]),
+          cells[face].p,
+          h("td", {}, sliders[1][face]),
+          cells[face].q,
+          cells[face].surprise,
+        ),
       ),
     ),
   );
@@ -126,7 +179,14 @@ function faces(sliders, cells) {
 const picture = (pips, face) =>
   svg(
     "svg",
-    { class: "die", viewBox: "0 0 30 30", width: 30, height: 30, role: "img", "aria-label": String(face + 1) },
+    {
+      class: "die",
+      viewBox: "0 0 30 30",
+      width: 30,
+      height: 30,
+      role: "img",
+      "aria-label": String(face + 1),
+    },
     svg("rect", { x: 1, y: 1, width: 28, height: 28, rx: 6 }),
     pips.map((pip) => svg("circle", { cx: 8 + 7 * (pip % 3), cy: 8 + 7 * Math.floor(pip / 3), r: 2.6 })),
   );
@@ -142,8 +202,14 @@ function facts_(lines, ending) {
   return h(
     "dl",
     { class: "facts" },
-    fact(name(["H", "(", "P", ")", "=", "−", "∑", sub("p", "k"), "log", sub("p", "k")]), value(lines["entropy" + ending])),
-    fact(name(["H", "(", "P", ",", "Q", ")", "=", "−", "∑", sub("p", "k"), "log", sub("q", "k")]), value(lines["cross_entropy" + ending])),
+    fact(
+      name(["H", "(", "P", ")", "=", "−", "∑", sub("p", "k"), "log", sub("p", "k")]),
+      value(lines["entropy" + ending]),
+    ),
+    fact(
+      name(["H", "(", "P", ",", "Q", ")", "=", "−", "∑", sub("p", "k"), "log", sub("q", "k")]),
+      value(lines["cross_entropy" + ending]),
+    ),
     fact(name(["KL", "(", "P", "‖", "Q", ")"]), value(lines["kl" + ending])),
     fact(name(["KL", "(", "Q", "‖", "P", ")"]), value(lines["kl_reverse" + ending]), t("die.asymmetric")),
   );
@@ -151,8 +217,17 @@ function facts_(lines, ending) {
 
 function rollControls() {
   return [
-    choices(t("die.count"), ["10", "100", "1000", "10000", "100000"].map((n) => [n, Number(n).toLocaleString("en")]), state.get("die.rolls"), (n) => state.set({ "die.rolls": n })),
-    h("button", { type: "button", onclick: () => state.set({ "die.seed": Number(state.get("die.seed")) + 1 }) }, t("die.again")),
+    choices(
+      t("die.count"),
+      ["10", "100", "1000", "10000", "100000"].map((n) => [n, Number(n).toLocaleString("en")]),
+      state.get("die.rolls"),
+      (n) => state.set({ "die.rolls": n }),
+    ),
+    h(
+      "button",
+      { type: "button", onclick: () => state.set({ "die.seed": Number(state.get("die.seed")) + 1 }) },
+      t("die.again"),
+    ),
   ];
 }
 
@@ -162,7 +237,14 @@ function curve(rolled, lines) {
   const points = rolled.counts.map((n, i) => [n, rolled.running[i]]);
   const high = Math.max(goal.drawn * 1.6, 0.5);
   return [
-    chart(t("die.curve"), { lines: [{ class: "main", points }], levels: [{ y: goal.drawn, text: `H(P, Q) = ${goal.short} nats` }], ends: [rolled.counts[0], rolled.counts.at(-1)], logX: true, low: 0, high }),
+    chart(t("die.curve"), {
+      lines: [{ class: "main", points }],
+      levels: [{ y: goal.drawn, text: `H(P, Q) = ${goal.short} nats` }],
+      ends: [rolled.counts[0], rolled.counts.at(-1)],
+      logX: true,
+      low: 0,
+      high,
+    }),
     h("p", { class: "small" }, t("die.mean", { mean: rolled.mean.short, goal: goal.short })),
   ];
 }
@@ -176,5 +258,11 @@ function frequencies(rolled, lines) {
     column.style.setProperty("--truth", lines.p.drawn[face] / tallest);
     return column;
   });
-  return h("div", {}, h("h3", {}, t("die.frequency")), h("div", { class: "frequencies" }, columns), h("p", { class: "small" }, t("die.dashes")));
+  return h(
+    "div",
+    {},
+    h("h3", {}, t("die.frequency")),
+    h("div", { class: "frequencies" }, columns),
+    h("p", { class: "small" }, t("die.dashes")),
+  );
 }

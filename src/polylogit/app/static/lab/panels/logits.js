@@ -8,47 +8,103 @@ import { value } from "../value.js";
 import { card, choices, slider, complaints, table, fact, ready } from "../parts.js";
 
 export const key = "logits";
-export const defaults = { "logits.z": "1,2,3", "logits.y": "2", "logits.t": "1", "logits.shift": "on", "logits.again": "off" };
+export const defaults = {
+  "logits.z": "1,2,3",
+  "logits.y": "2",
+  "logits.t": "1",
+  "logits.shift": "on",
+  "logits.again": "off",
+};
 
 const TEMPERATURES = ["0.1", "0.2", "0.5", "1", "2", "5", "10", "100"];
-const PRESETS = { lesson: ["1,2,3", "2"], same: ["100,101,102", "2"], perfect: ["0,200", "1"], wrong: ["9,0,0", "1"], many: ["2,1,0.1,-1,0.5,-3", "0"] };
+const PRESETS = {
+  lesson: ["1,2,3", "2"],
+  same: ["100,101,102", "2"],
+  perfect: ["0,200", "1"],
+  wrong: ["9,0,0", "1"],
+  many: ["2,1,0.1,-1,0.5,-3", "0"],
+};
 
 export function mount(body) {
   const complaint = complaints();
   const controls = h("div", { class: "stack tight" });
   const switches = h("div", { class: "stack tight" });
   const sliders = h("div", { class: "stack tight" });
-  const typed = h("input", { type: "text", id: "logits-typed", inputmode: "text", autocomplete: "off", spellcheck: "false", onchange: () => type(typed.value) });
+  const typed = h("input", {
+    type: "text",
+    id: "logits-typed",
+    inputmode: "text",
+    autocomplete: "off",
+    spellcheck: "false",
+    onchange: () => type(typed.value),
+  });
   const steps = h("div", { class: "scroll" });
   const routes = h("div", { class: "scroll" });
   const verdict = h("p", { "aria-live": "polite", class: "verdict" });
   const pushes = h("div", { class: "scroll" });
   const pairs = h("div", { class: "twins" });
   const heat = slider(t("logits.temperature"), {
-    min: 0, max: TEMPERATURES.length - 1, step: 1, value: Math.max(0, TEMPERATURES.indexOf(state.get("logits.t"))),
-    change: (i) => state.set({ "logits.t": TEMPERATURES[i] }), shown: (i) => TEMPERATURES[i],
+    min: 0,
+    max: TEMPERATURES.length - 1,
+    step: 1,
+    value: Math.max(0, TEMPERATURES.indexOf(state.get("logits.t"))),
+    change: (i) => state.set({ "logits.t": TEMPERATURES[i] }),
+    shown: (i) => TEMPERATURES[i],
   });
 
-  fill(controls, h("div", { class: "buttons" }, Object.entries(PRESETS).map(preset)), h("label", { class: "typed", for: "logits-typed" }, h("span", {}, t("logits.typed")), typed), sliders, heat, switches);
+  fill(
+    controls,
+    h("div", { class: "buttons" }, Object.entries(PRESETS).map(preset)),
+    h("label", { class: "typed", for: "logits-typed" }, h("span", {}, t("logits.typed")), typed),
+    sliders,
+    heat,
+    switches,
+  );
   fill(
     body,
     complaint,
-    h("div", { class: "columns narrow-left" }, card(t("logits.controls"), controls), card(t("logits.steps"), steps)),
-    h("div", { class: "columns" }, card(t("logits.routes"), h("p", { class: "small" }, t("logits.routes-lead")), routes, verdict), card(t("logits.pushes"), h("p", { class: "small" }, t("logits.pushes-lead")), pushes)),
-    h("section", { class: "plain" }, h("h2", {}, t("logits.twins")), h("p", { class: "small" }, t("logits.twins-lead")), pairs),
+    h(
+      "div",
+      { class: "columns narrow-left" },
+      card(t("logits.controls"), controls),
+      card(t("logits.steps"), steps),
+    ),
+    h(
+      "div",
+      { class: "columns" },
+      card(t("logits.routes"), h("p", { class: "small" }, t("logits.routes-lead")), routes, verdict),
+      card(t("logits.pushes"), h("p", { class: "small" }, t("logits.pushes-lead")), pushes),
+    ),
+    h(
+      "section",
+      { class: "plain" },
+      h("h2", {}, t("logits.twins")),
+      h("p", { class: "small" }, t("logits.twins-lead")),
+      pairs,
+    ),
   );
 
   const question = latest("logits", paint, complaint.say);
   const refresh = () =>
     question({
-      logits: state.numbers("logits.z"), target: Number(state.get("logits.y")), temperature: Number(state.get("logits.t")),
-      shift: state.get("logits.shift") === "on", again: state.get("logits.again") === "on",
+      logits: state.numbers("logits.z"),
+      target: Number(state.get("logits.y")),
+      temperature: Number(state.get("logits.t")),
+      shift: state.get("logits.shift") === "on",
+      again: state.get("logits.again") === "on",
     });
 
   function type(text) {
-    const numbers = text.split(/[\s,;]+/).filter(Boolean).map(Number);
-    if (numbers.length < 2 || numbers.length > 10 || !numbers.every(Number.isFinite)) return complaint.say(new Error(t("logits.typed-wrong")));
-    state.set({ "logits.z": numbers.join(","), "logits.y": Math.min(Number(state.get("logits.y")), numbers.length - 1) });
+    const numbers = text
+      .split(/[\s,;]+/)
+      .filter(Boolean)
+      .map(Number);
+    if (numbers.length < 2 || numbers.length > 10 || !numbers.every(Number.isFinite))
+      return complaint.say(new Error(t("logits.typed-wrong")));
+    state.set({
+      "logits.z": numbers.join(","),
+      "logits.y": Math.min(Number(state.get("logits.y")), numbers.length - 1),
+    });
   }
 
   function paint({ asked, lines, agreement, floor }) {
@@ -58,10 +114,35 @@ export function mount(body) {
     paintSliders(sliders, asked);
     paintSwitches(switches, asked);
     paintSteps(steps, asked, lines);
-    fill(routes, table(t("logits.routes"), [t("logits.route"), t("logits.loss")], ["low", "low_stable", "nll", "cross"].map((name) => [h("code", {}, lines[name].expression), nine(lines[name])])));
-    fill(verdict, t(`logits.agreement.${agreement}`), asked.again && h("span", { class: "block" }, t("logits.floor", { floor: floor.short })));
+    fill(
+      routes,
+      table(
+        t("logits.routes"),
+        [t("logits.route"), t("logits.loss")],
+        ["low", "low_stable", "nll", "cross"].map((name) => [
+          h("code", {}, lines[name].expression),
+          nine(lines[name]),
+        ]),
+      ),
+    );
+    fill(
+      verdict,
+      t(`logits.agreement.${agreement}`),
+      asked.again && h("span", { class: "block" }, t("logits.floor", { floor: floor.short })),
+    );
     verdict.dataset.kind = agreement;
-    fill(pushes, table(t("logits.pushes"), [t("logits.by"), ...asked.logits.map((_, k) => String(k))], ["by_formula", "by_autograd", "by_difference"].map((name) => [t(`logits.${name}`), ...asked.logits.map((_, k) => value(lines[name], k))])), arrows(lines.by_formula));
+    fill(
+      pushes,
+      table(
+        t("logits.pushes"),
+        [t("logits.by"), ...asked.logits.map((_, k) => String(k))],
+        ["by_formula", "by_autograd", "by_difference"].map((name) => [
+          t(`logits.${name}`),
+          ...asked.logits.map((_, k) => value(lines[name], k)),
+        ]),
+      ),
+      arrows(lines.by_formula),
+    );
     document.body.dataset.logits = asked.logits.join(",");
     ready(key);
   }
@@ -73,7 +154,12 @@ export function mount(body) {
   });
 }
 
-const preset = ([name, [z, y]]) => h("button", { type: "button", onclick: () => state.set({ "logits.z": z, "logits.y": y }) }, t(`logits.preset.${name}`));
+const preset = ([name, [z, y]]) =>
+  h(
+    "button",
+    { type: "button", onclick: () => state.set({ "logits.z": z, "logits.y": y }) },
+    t(`logits.preset.${name}`),
+  );
 
 const nine = (line) => {
   const button = value(line);
@@ -87,7 +173,14 @@ function paintSliders(element, asked) {
     fill(
       element,
       asked.logits.map((z, k) =>
-        slider(t("logits.logit", { k }), { min: -10, max: 10, step: 0.1, value: z, change: (to) => state.set({ "logits.z": state.numbers("logits.z").with(k, Number(to)).join(",") }), shown: (x) => x }),
+        slider(t("logits.logit", { k }), {
+          min: -10,
+          max: 10,
+          step: 0.1,
+          value: z,
+          change: (to) => state.set({ "logits.z": state.numbers("logits.z").with(k, Number(to)).join(",") }),
+          shown: (x) => x,
+        }),
       ),
     );
   }
@@ -95,11 +188,25 @@ function paintSliders(element, asked) {
 }
 
 function paintSwitches(element, asked) {
-  const pick = (name, label, options, chosen) => h("div", { class: "choice" }, h("span", {}, label), choices(label, options, chosen, (to) => state.set({ [name]: to })));
-  const yesNo = [["on", t("logits.on")], ["off", t("logits.off")]];
+  const pick = (name, label, options, chosen) =>
+    h(
+      "div",
+      { class: "choice" },
+      h("span", {}, label),
+      choices(label, options, chosen, (to) => state.set({ [name]: to })),
+    );
+  const yesNo = [
+    ["on", t("logits.on")],
+    ["off", t("logits.off")],
+  ];
   fill(
     element,
-    pick("logits.y", t("logits.target"), asked.logits.map((_, k) => [String(k), String(k)]), String(asked.target)),
+    pick(
+      "logits.y",
+      t("logits.target"),
+      asked.logits.map((_, k) => [String(k), String(k)]),
+      String(asked.target),
+    ),
     pick("logits.shift", t("logits.shift"), yesNo, asked.shift ? "on" : "off"),
     pick("logits.again", t("logits.again"), yesNo, asked.again ? "on" : "off"),
   );
@@ -112,13 +219,29 @@ function paintSteps(element, asked, lines) {
   const rows = [
     [["z"], t("logits.step.z"), formula(z()), cells("z")],
     [["scaled"], t("logits.step.scaled"), formula(frac([z()], ["T"])), cells("scaled")],
-    [["shifted"], t(asked.shift ? "logits.step.shifted" : "logits.step.unshifted"), asked.shift ? formula(s(), "=", frac([z()], ["T"]), "−", "max") : formula(s(), "=", frac([z()], ["T"])), cells("shifted")],
+    [
+      ["shifted"],
+      t(asked.shift ? "logits.step.shifted" : "logits.step.unshifted"),
+      asked.shift ? formula(s(), "=", frac([z()], ["T"]), "−", "max") : formula(s(), "=", frac([z()], ["T"])),
+      cells("shifted"),
+    ],
     [["powers"], t("logits.step.powers"), formula(power("e", [s()])), cells("powers"), value(lines.total)],
-    [["p"], t("logits.step.p"), formula(sub("p", "k"), "=", frac([power("e", [s()])], ["∑", power("e", [sub("s", "j")])])), cells("p")],
+    [
+      ["p"],
+      t("logits.step.p"),
+      formula(sub("p", "k"), "=", frac([power("e", [s()])], ["∑", power("e", [sub("s", "j")])])),
+      cells("p"),
+    ],
     [["bars"], "", "", asked.logits.map((_, k) => column(lines.p.drawn[k], k === lines.winner.drawn))],
     ...(asked.again ? [[["fed"], t("logits.step.fed"), formula(sub("p", "k")), cells("fed")]] : []),
     [["one_hot"], t("logits.step.one-hot"), formula(sub("y", "k")), cells("one_hot")],
-    [["surprise"], t("logits.step.surprise"), asked.again ? formula("−", "log", "softmax", "(", "p", ")") : formula("−", "log", sub("p", "k")), cells("surprise"), value(lines.picked)],
+    [
+      ["surprise"],
+      t("logits.step.surprise"),
+      asked.again ? formula("−", "log", "softmax", "(", "p", ")") : formula("−", "log", sub("p", "k")),
+      cells("surprise"),
+      value(lines.picked),
+    ],
   ];
   fill(
     element,
@@ -126,7 +249,19 @@ function paintSteps(element, asked, lines) {
       "table",
       { class: "steps" },
       h("caption", { class: "unseen" }, t("logits.steps")),
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("logits.step")), asked.logits.map((_, k) => h("th", { scope: "col", class: k === asked.target ? "target" : null }, t("logits.class", { k }))), h("th", { scope: "col" }, "∑"))),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          h("th", { scope: "col" }, t("logits.step")),
+          asked.logits.map((_, k) =>
+            h("th", { scope: "col", class: k === asked.target ? "target" : null }, t("logits.class", { k })),
+          ),
+          h("th", { scope: "col" }, "∑"),
+        ),
+      ),
       h(
         "tbody",
         {},
@@ -134,14 +269,37 @@ function paintSteps(element, asked, lines) {
           h(
             "tr",
             { class: `row-${name}` },
-            name === "bars" ? h("td") : h("th", { scope: "row" }, h("div", { class: "step-name" }, h("span", { class: "math" }, shown), h("span", { class: "small" }, label))),
-            numbers.map((number, k) => h("td", { class: k === asked.target ? (name === "surprise" ? "target picked" : "target") : null }, number)),
+            name === "bars"
+              ? h("td")
+              : h(
+                  "th",
+                  { scope: "row" },
+                  h(
+                    "div",
+                    { class: "step-name" },
+                    h("span", { class: "math" }, shown),
+                    h("span", { class: "small" }, label),
+                  ),
+                ),
+            numbers.map((number, k) =>
+              h(
+                "td",
+                { class: k === asked.target ? (name === "surprise" ? "target picked" : "target") : null },
+                number,
+              ),
+            ),
             h("td", { class: "total" }, total),
           ),
         ),
       ),
     ),
-    h("dl", { class: "facts across" }, fact(t("logits.winner"), value(lines.winner)), fact(t("logits.entropy"), value(lines.entropy)), fact(t("logits.picked"), value(lines.picked))),
+    h(
+      "dl",
+      { class: "facts across" },
+      fact(t("logits.winner"), value(lines.winner)),
+      fact(t("logits.entropy"), value(lines.entropy)),
+      fact(t("logits.picked"), value(lines.picked)),
+    ),
   );
 }
 
@@ -167,8 +325,23 @@ function arrows(line) {
 
 function twin({ name, wrong, right }) {
   const side = (kind, sign, { code, ...said }) =>
-    h("div", { class: `side ${kind}` }, h("p", { class: "sign" }, sign), h("code", {}, code), said.error ? h("p", { class: "said-error" }, said.error) : h("p", { class: "said-value" }, flat(said.short)));
-  return h("details", { class: "card twin", open: roomy.matches }, h("summary", {}, h("h3", {}, t(`twin.${name}.title`))), side("wrong", t("logits.wrong"), wrong), side("right", t("logits.right"), right), h("p", { class: "small" }, t(`twin.${name}.why`)));
+    h(
+      "div",
+      { class: `side ${kind}` },
+      h("p", { class: "sign" }, sign),
+      h("code", {}, code),
+      said.error
+        ? h("p", { class: "said-error" }, said.error)
+        : h("p", { class: "said-value" }, flat(said.short)),
+    );
+  return h(
+    "details",
+    { class: "card twin", open: roomy.matches },
+    h("summary", {}, h("h3", {}, t(`twin.${name}.title`))),
+    side("wrong", t("logits.wrong"), wrong),
+    side("right", t("logits.right"), right),
+    h("p", { class: "small" }, t(`twin.${name}.why`)),
+  );
 }
 
 const roomy = matchMedia("(min-width: 48rem)"); // on a phone the list is short until a pair is opened

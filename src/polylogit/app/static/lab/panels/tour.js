@@ -13,12 +13,56 @@ export const defaults = { "tour.step": "0", "tour.said": "", "tour.seen": "" };
 /** The questions in order: which answer is right, and the numbers that show it. */
 const STEPS = [
   { name: "start", right: 1, shows: ({ lines }) => [["ln 3", value(lines.start)]] },
-  { name: "differ", right: 2, shows: ({ cells }) => [["twice", cost(cells.twice)], ["shared", cost(cells.shared)]] },
-  { name: "floor", right: 1, shows: ({ cells, lines }) => [["ln(e + 2) − 1", value(lines.floor)], ["twice-longer", cost(cells.twice_longer)]] },
-  { name: "shift", right: 0, shows: ({ lines }) => [["softmax(z)", lines.p.short.map((_, k) => value(lines.p, k))], ["softmax(z + 5)", lines.p_shifted.short.map((_, k) => value(lines.p_shifted, k))]] },
-  { name: "bias", right: 2, shows: ({ cells }) => [["b", value(cells.shared.lines.b, 0)], ["accuracy", value(cells.shared.lines.accuracy)]] },
-  { name: "own", right: 0, shows: ({ cells }) => [["right", cost(cells.right)], ["accuracy", value(cells.right.lines.accuracy)], ["b", cells.right.lines.b.short.map((_, k) => value(cells.right.lines.b, k))]] },
-  { name: "longer", right: 1, shows: ({ cells }) => [["right-longer", cost(cells.right_longer)], ["norm", value(cells.right.lines.norm)], ["norm-longer", value(cells.right_longer.lines.norm)]] },
+  {
+    name: "differ",
+    right: 2,
+    shows: ({ cells }) => [
+      ["twice", cost(cells.twice)],
+      ["shared", cost(cells.shared)],
+    ],
+  },
+  {
+    name: "floor",
+    right: 1,
+    shows: ({ cells, lines }) => [
+      ["ln(e + 2) − 1", value(lines.floor)],
+      ["twice-longer", cost(cells.twice_longer)],
+    ],
+  },
+  {
+    name: "shift",
+    right: 0,
+    shows: ({ lines }) => [
+      ["softmax(z)", lines.p.short.map((_, k) => value(lines.p, k))],
+      ["softmax(z + 5)", lines.p_shifted.short.map((_, k) => value(lines.p_shifted, k))],
+    ],
+  },
+  {
+    name: "bias",
+    right: 2,
+    shows: ({ cells }) => [
+      ["b", value(cells.shared.lines.b, 0)],
+      ["accuracy", value(cells.shared.lines.accuracy)],
+    ],
+  },
+  {
+    name: "own",
+    right: 0,
+    shows: ({ cells }) => [
+      ["right", cost(cells.right)],
+      ["accuracy", value(cells.right.lines.accuracy)],
+      ["b", cells.right.lines.b.short.map((_, k) => value(cells.right.lines.b, k))],
+    ],
+  },
+  {
+    name: "longer",
+    right: 1,
+    shows: ({ cells }) => [
+      ["right-longer", cost(cells.right_longer)],
+      ["norm", value(cells.right.lines.norm)],
+      ["norm-longer", value(cells.right_longer.lines.norm)],
+    ],
+  },
   { name: "optimum", right: 2, shows: ({ optimum }) => [["objective", optimum.objective]] },
 ];
 
@@ -48,7 +92,14 @@ export function mount(body) {
     fill(
       numbers,
       Object.entries(reasons).map(([name, step]) =>
-        h("section", { class: `card number ${name}` }, h("h2", {}, t(`tour.cell.${name}`)), h("p", { class: "digits" }, cost(told.cells[name])), h("code", {}, told.cells[name].hypothesis), h("p", { class: "small" }, seen(step) ? t(`tour.reason.${name}`) : t("tour.reason.hidden"))),
+        h(
+          "section",
+          { class: `card number ${name}` },
+          h("h2", {}, t(`tour.cell.${name}`)),
+          h("p", { class: "digits" }, cost(told.cells[name])),
+          h("code", {}, told.cells[name].hypothesis),
+          h("p", { class: "small" }, seen(step) ? t(`tour.reason.${name}`) : t("tour.reason.hidden")),
+        ),
       ),
     );
   }
@@ -61,8 +112,17 @@ export function mount(body) {
     const option = (i) =>
       h(
         "label",
-        { class: `option${open && i === right ? " right" : ""}${open && i !== right && said() === String(i) ? " wrong" : ""}` },
-        h("input", { type: "radio", name: `tour-${name}`, value: String(i), checked: said() === String(i), disabled: open, onchange: () => answer(i) }),
+        {
+          class: `option${open && i === right ? " right" : ""}${open && i !== right && said() === String(i) ? " wrong" : ""}`,
+        },
+        h("input", {
+          type: "radio",
+          name: `tour-${name}`,
+          value: String(i),
+          checked: said() === String(i),
+          disabled: open,
+          onchange: () => answer(i),
+        }),
         h("span", {}, t(`tour.${name}.${i}`)),
         open && i === right && h("span", { class: "tick" }, "✓"),
       );
@@ -71,23 +131,51 @@ export function mount(body) {
       card(
         null,
         h("p", { class: "small" }, t("tour.progress", { step: step + 1, steps: STEPS.length })),
-        h("progress", { max: STEPS.length, value: [...STEPS.keys()].filter(seen).length, "aria-label": t("tour.progress-label") }),
+        h("progress", {
+          max: STEPS.length,
+          value: [...STEPS.keys()].filter(seen).length,
+          "aria-label": t("tour.progress-label"),
+        }),
         h("fieldset", {}, h("legend", {}, t(`tour.${name}.question`)), [0, 1, 2].map(option)),
         open &&
           h(
             "div",
             { class: "answer", tabindex: "-1", id: "tour-answer" },
-            h("p", { class: "verdict", "data-kind": said() === String(right) ? "equal" : "close" }, h("strong", {}, t(said() === String(right) ? "tour.well" : "tour.not")), " ", t(`tour.${name}.answer`)),
-            h("dl", { class: "facts" }, shows(told).map(([label, number]) => fact(label.match(/^[a-z-]+$/) && label !== "b" ? t(`tour.fact.${label}`) : label, number))),
+            h(
+              "p",
+              { class: "verdict", "data-kind": said() === String(right) ? "equal" : "close" },
+              h("strong", {}, t(said() === String(right) ? "tour.well" : "tour.not")),
+              " ",
+              t(`tour.${name}.answer`),
+            ),
+            h(
+              "dl",
+              { class: "facts" },
+              shows(told).map(([label, number]) =>
+                fact(label.match(/^[a-z-]+$/) && label !== "b" ? t(`tour.fact.${label}`) : label, number),
+              ),
+            ),
             name === "longer" && h("p", { class: "small" }, t("tour.library", { words: told.without })),
-            name === "optimum" && h("p", { class: "small" }, t("tour.library", { words: told.optimum.proof })),
+            name === "optimum" &&
+              h("p", { class: "small" }, t("tour.library", { words: told.optimum.proof })),
           ),
         h(
           "div",
           { class: "buttons" },
           step > 0 && h("button", { type: "button", onclick: () => go(step - 1) }, t("tour.back")),
-          !open && h("button", { type: "button", id: "tour-show", class: "primary", disabled: said() === "", onclick: show }, t("tour.show")),
-          open && !last && h("button", { type: "button", id: "tour-next", class: "primary", onclick: () => go(step + 1) }, t("tour.next")),
+          !open &&
+            h(
+              "button",
+              { type: "button", id: "tour-show", class: "primary", disabled: said() === "", onclick: show },
+              t("tour.show"),
+            ),
+          open &&
+            !last &&
+            h(
+              "button",
+              { type: "button", id: "tour-next", class: "primary", onclick: () => go(step + 1) },
+              t("tour.next"),
+            ),
           open && last && h("button", { type: "button", onclick: again }, t("tour.again")),
         ),
         open && last && h("p", { class: "end" }, t("tour.end")),
@@ -97,12 +185,26 @@ export function mount(body) {
 
   function paintCurves() {
     const levels = [{ y: told.lines.start.drawn, text: `ln 3 = ${told.lines.start.short}` }];
-    if (seen(2)) levels.push({ y: told.lines.floor.drawn, text: t("tour.floor-level", { floor: told.lines.floor.short }) });
+    if (seen(2))
+      levels.push({
+        y: told.lines.floor.drawn,
+        text: t("tour.floor-level", { floor: told.lines.floor.short }),
+      });
     const names = ["twice", "shared", "right"];
     fill(
       picture,
-      chart(t("tour.curves"), { lines: names.map((name) => ({ class: name, points: told.cells[name].curve })), levels, ends: ["0", String(told.cells.right.epochs)], low: 0, height: 280 }),
-      h("p", { class: "inline small keys" }, names.map((name) => h("span", { class: `key ${name}` }, t(`tour.cell.${name}`)))),
+      chart(t("tour.curves"), {
+        lines: names.map((name) => ({ class: name, points: told.cells[name].curve })),
+        levels,
+        ends: ["0", String(told.cells.right.epochs)],
+        low: 0,
+        height: 280,
+      }),
+      h(
+        "p",
+        { class: "inline small keys" },
+        names.map((name) => h("span", { class: `key ${name}` }, t(`tour.cell.${name}`))),
+      ),
       h("details", {}, h("summary", {}, t("tour.printed")), h("div", { class: "scroll" }, costs())),
     );
   }
@@ -113,8 +215,28 @@ export function mount(body) {
       "table",
       { class: "printed" },
       h("caption", { class: "unseen" }, t("tour.printed")),
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("tour.epoch")), names.map((name) => h("th", { scope: "col" }, t(`tour.cell.${name}`))))),
-      h("tbody", {}, told.cells.right.curve.map(([epoch], i) => h("tr", {}, h("th", { scope: "row" }, String(epoch)), names.map((name) => h("td", {}, told.cells[name].printed[i]))))),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          h("th", { scope: "col" }, t("tour.epoch")),
+          names.map((name) => h("th", { scope: "col" }, t(`tour.cell.${name}`))),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        told.cells.right.curve.map(([epoch], i) =>
+          h(
+            "tr",
+            {},
+            h("th", { scope: "row" }, String(epoch)),
+            names.map((name) => h("td", {}, told.cells[name].printed[i])),
+          ),
+        ),
+      ),
     );
   }
 
