@@ -19,6 +19,7 @@ from polylogit.version import __version__
 
 _HOME = {
     "Chain": "polylogit.steps",
+    "Choice": "polylogit.choice",
     "Dataset": "polylogit.data.dataset",
     "Fit": "polylogit.training",
     "Path": "polylogit.path",
@@ -28,6 +29,7 @@ _HOME = {
     "SoftmaxHead": "polylogit.nn",
     "SoftmaxModel": "polylogit.model",
     "chain": "polylogit.steps",
+    "choose_C": "polylogit.choice",
     "compare": "polylogit.steps",
     "doctor": "polylogit.diagnostics.doctor",
     "explain": "polylogit.diagnostics.explain",
@@ -45,6 +47,7 @@ __all__ = sorted([*_HOME, *_MODULES])
 
 if TYPE_CHECKING:
     from polylogit import errors, formulas, functional
+    from polylogit.choice import Choice, choose_C
     from polylogit.data.arrays import from_arrays
     from polylogit.data.dataset import Dataset
     from polylogit.data.read import read

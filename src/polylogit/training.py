@@ -28,7 +28,7 @@ from polylogit.storage import Path
 from polylogit.stored import StoredRows
 from polylogit.version import __version__
 
-AUTO_C = 1.0  # until C is chosen by leave-one-out, "auto" means this
+DEFAULT_C = 1.0  # where nothing chooses
 SMALLEST_C, LARGEST_C = 1e-100, 1e100
 MOST_REMEMBERED = 4096  # columns whose ranges and means a model remembers
 MOST_THREADS = 1024  # far more end the whole process from within OpenMP
@@ -305,7 +305,7 @@ def checked_strength(option: object) -> float:
     """C as a number; `OptionError` for what is none or out of range."""
     C = _plain(option)
     if isinstance(C, str) and C == "auto":
-        return AUTO_C
+        return DEFAULT_C
     if isinstance(C, bool) or not isinstance(C, (int, float)):
         raise OptionError(f"C must be 'auto' or a positive number, not {C!r} ({type(C).__name__})")
     if not (SMALLEST_C <= C <= LARGEST_C or C == math.inf):

@@ -204,9 +204,9 @@ def test_the_effective_degrees_of_freedom_run_from_the_bias_to_all():
 
 def test_the_standard_error_counts_groups_as_one():
     values, share = torch.arange(6.0).double(), torch.full((6,), 1 / 6).double()
-    pairs = standard_error(values, share, torch.tensor([0, 0, 1, 1, 2, 2]), 3)
+    pairs = standard_error(values, share, torch.tensor([0, 0, 1, 1, 2, 2]))
     assert pairs == pytest.approx(np.std([0.5, 2.5, 4.5], ddof=1) / math.sqrt(3))
-    assert standard_error(values, share, torch.zeros(6).long(), 1) == math.inf
+    assert standard_error(values, share, torch.zeros(6).long()) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -225,11 +225,11 @@ def test_groups_that_cannot_be(groups, message):
 
 def test_what_cannot_work_is_said(monkeypatch):
     X, codes = data()
-    with pytest.raises(OptionError, match="no leave-one-out: a fit without a penalty"):
+    with pytest.raises(OptionError, match="needs a penalty, so C below inf"):
         left(np.zeros((30, 1)), codes, C=math.inf)
     with pytest.raises(OptionError, match="smooth penalty"):
         left(X, codes, l1_ratio=0.5)
-    with pytest.raises(OptionError, match="a column without penalty"):
+    with pytest.raises(OptionError, match="penalty on every column"):
         left(X, codes, penalty_factors=[1, 0])
     spill = Spill("test")
     spill.append(X)

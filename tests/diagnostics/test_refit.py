@@ -82,8 +82,13 @@ def test_one_step_is_on_the_way():
 
 
 def test_large_problems_go_in_batches(monkeypatch):
-    one, *_ = removal([[0]])
-    assert [len(part) for part in refit.batches(torch.arange(130), one.optimum)] == [64, 64, 2]
-    assert refit.batches(torch.arange(0), one.optimum) == []
+    optimum = removal([[0]])[0].optimum
+
+    def sizes(*units):
+        return [part.stop - part.start for part in refit.batches(*units, optimum)]
+
+    assert sizes(130, 1) == [64, 64, 2]
+    assert sizes(0, 1) == []
     monkeypatch.setattr(refit, "CELLS", 200)
-    assert [len(part) for part in refit.batches(torch.arange(3), one.optimum)] == [2, 1]
+    assert sizes(3, 1) == [2, 1]
+    assert sizes(3, 10) == [1, 1, 1]

@@ -56,6 +56,8 @@ class LeaveOneOut:
     penalty leaves, the bias among them. `n_flagged` rows or groups were beyond the formula's reach,
     `n_refitted` were fitted anew. `excluded` lists rows without which a class has no weight, so
     that no model could name it: their logits and losses are NaN, and no mean counts them.
+    `train_loss`: the mean of the same rows' losses by the fit with all rows. `share` (N,) is what
+    each row counts in the means, `units` (N,) the number of what it leaves with.
     """
 
     logits: Tensor
@@ -67,6 +69,17 @@ class LeaveOneOut:
     n_flagged: int
     n_refitted: int
     excluded: tuple[int, ...]
+    train_loss: float
+    share: Tensor
+    units: Tensor
+
+    def rise_over(self, other: LeaveOneOut) -> tuple[float, float]:
+        """How much more this loses than `other`, of the same rows, and the standard error of that.
+
+        Row by row the two vary together, so their difference is much surer than either.
+        """
+        error = standard_error(self.losses - other.losses, self.share, self.units)
+        return self.loss - other.loss, error
 
 
 def leave_one_out(
@@ -90,7 +103,7 @@ def leave_one_out(
     """
     trouble = obstacle(prepared)
     if trouble or not 0 < fit.alpha < math.inf:
-        raise OptionError(f"no leave-one-out: {trouble or 'a fit without a penalty, C = inf'}")
+        raise OptionError(trouble or "leave-one-out needs a penalty, so C below inf")
     units = _units(prepared, groups)
     with threads(chosen_threads(work(prepared), prepared.settings.n_threads)):
         optimum = tighten(prepared, fit)
@@ -108,14 +121,15 @@ def work(prepared: Prepared) -> float:
 def obstacle(prepared: Prepared) -> str | None:
     """Why leave-one-out cannot work for these data and options; None where it can."""
     if prepared.l1_ratio > 0:
-        return "the formula needs a smooth penalty, so l1_ratio = 0"
+        return "leave-one-out needs a smooth penalty, so l1_ratio = 0"
     if isinstance(prepared.dataset.features, StoredRows):
-        return "the rows are streamed from a file, and it needs them in memory"
+        return "leave-one-out needs the rows in memory, and they are streamed from a file"
     if prepared.factors is not None and not bool((prepared.factors > 0).all()):
-        return "a column without penalty may separate the classes once a row is left out"
+        return "leave-one-out needs a penalty on every column, and a penalty factor is 0"
     if work(prepared) > WORK:
         shape = (prepared.dataset.n_rows, prepared.n_classes, prepared.design.n_features)
-        return "{:,} rows, {:,} classes and {:,} columns are too many for it".format(*shape)
+        size = "{:,} rows, {:,} classes and {:,} columns".format(*shape)
+        return f"{size} are too many for leave-one-out"
     return None
 
 
@@ -131,9 +145,13 @@ class _Units:
     removed: Tensor
     grouped: bool
 
-    def rows(self, unit: int) -> Tensor:
-        """The rows of a unit."""
-        return torch.nonzero(self.of == unit)[:, 0] if self.grouped else torch.tensor([unit])
+    def of_one_size(self, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Chosen units (B,) that have equally many rows, and those rows (B, n)."""
+        sizes = torch.bincount(self.of, minlength=self.count)
+        starts, order = sizes.cumsum(0) - sizes, torch.argsort(self.of, stable=True)
+        for size in sizes[chosen].unique().tolist():
+            same = chosen[sizes[chosen] == size]
+            yield same, order[starts[same, None] + torch.arange(size)]
 
 
 def _units(prepared: Prepared, groups: Any) -> _Units:
@@ -195,28 +213,26 @@ def _left_out(
     grown[units.of[change > LOSS_CHANGE]] = True
     flagged = (grown | (influence > INFLUENCE)) & ~lonely
     chosen = {"flagged": flagged, "all": ~lonely, "none": torch.zeros_like(flagged)}[refits]
-    for rows, removal in _removals(optimum, units, torch.nonzero(chosen)[:, 0]):
-        logits[rows] = refitted(removal)
+    for _, removal in _removals(optimum, units, torch.nonzero(chosen)[:, 0]):
+        logits[removal.rows] = refitted(removal)
     return logits, flagged, int(chosen.sum())
 
 
 def _removals(optimum: Optimum, units: _Units, chosen: Tensor) -> Iterator[tuple[Tensor, Removal]]:
-    """The rows (B, n) of chosen units and their removals, in batches."""
-    if units.grouped:
-        batched = [units.rows(unit)[None] for unit in chosen.tolist()]
-    else:
-        batched = [part[:, None] for part in batches(chosen, optimum)]
-    for rows in batched:
-        yield rows, Removal.of(optimum, rows, units.removed[rows])
+    """Chosen units (B,) and their removal, in batches."""
+    for same, rows in units.of_one_size(chosen):
+        for part in batches(len(rows), rows.shape[1], optimum):
+            leaving = rows[part]
+            yield same[part], Removal.of(optimum, leaving, units.removed[leaving])
 
 
 def _of_groups(optimum: Optimum, units: _Units, present: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (N, K) after a Newton step without each group, and the groups' influence (U,)."""
     logits = torch.full_like(optimum.logits, math.nan)
     influence = torch.zeros(units.count, dtype=torch.float64)
-    for unit, (rows, removal) in zip(present, _removals(optimum, units, present), strict=True):
-        logits[rows] = stepped(removal)
-        influence[unit] = removal.influence[0]
+    for some, removal in _removals(optimum, units, present):
+        logits[removal.rows] = stepped(removal)
+        influence[some] = removal.influence
     return logits, influence
 
 
@@ -303,12 +319,15 @@ def _judged(
         logits,
         losses,
         weighted_mean(losses, share),
-        standard_error(losses, share, units.of, units.count),
+        standard_error(losses, share, units.of),
         weighted_mean(right, share),
         effective_dof(optimum),
         int(flagged.sum()),
         n_refitted,
         tuple(torch.nonzero(~seen)[:, 0].tolist()),
+        weighted_mean(_losses(optimum.logits, truth), share),
+        share,
+        units.of,
     )
 
 
@@ -323,14 +342,14 @@ def weighted_mean(values: Tensor, share: Tensor) -> float:
     return float((values[share > 0] * share[share > 0]).sum())
 
 
-def standard_error(values: Tensor, share: Tensor, units: Tensor, count: int) -> float:
+def standard_error(values: Tensor, share: Tensor, units: Tensor) -> float:
     """Of a weighted mean of `values` (N,), where whole units vary independently.
 
     sqrt(U/(U - 1) sum_u [sum_(i in u) share_i (v_i - mean)]^2), which is sd / sqrt(N) for equal
     rows; infinite where there is but one unit.
     """
     spread = torch.where(share > 0, share * (values - weighted_mean(values, share)), 0.0)
-    sums = torch.zeros(count, dtype=torch.float64).index_add_(0, units, spread)
+    sums = torch.bincount(units, spread)
     present = len(units[share > 0].unique())
     if present < 2:
         return math.inf

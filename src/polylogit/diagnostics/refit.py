@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from polylogit.diagnostics.optimum import Optimum, lowest
+from polylogit.optim.logits import row_slices
 
-CELLS = 2**21  # logits of a batch, over all units
+CELLS = 2**21  # numbers of a batch, over all its units
 BATCH = 64  # units
 STEPS = 40  # before Newton's method takes over
 MEMORY = 10  # pairs of L-BFGS
@@ -81,10 +82,11 @@ class Removal:
         return pull.view(count, -1) + optimum.ridge * points
 
 
-def batches(units: Tensor, optimum: Optimum) -> list[Tensor]:
-    """Units (U,) in parts whose logits stay within `CELLS`."""
-    parts = units.split(max(1, min(BATCH, CELLS // optimum.logits.numel())))
-    return [part for part in parts if len(part)]
+def batches(count: int, size: int, optimum: Optimum) -> list[slice]:
+    """`count` units of `size` rows in parts whose logits and whose Q stay within `CELLS`."""
+    n_rows, n_classes = optimum.logits.shape
+    each = n_classes * max(n_rows, size * len(optimum.factor))
+    return row_slices(count, max(1, min(BATCH, CELLS // each)))
 
 
 def stepped(removal: Removal) -> Tensor:

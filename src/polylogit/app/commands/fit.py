@@ -24,7 +24,7 @@ from polylogit.data.targets import (
 from polylogit.errors import InputError, OptionError, TargetError
 from polylogit.optim.problem import Status
 from polylogit.schema import Schema, Table, listed
-from polylogit.training import AUTO_C, Fit, training_options
+from polylogit.training import DEFAULT_C, Fit, training_options
 from polylogit.training import fit as train
 
 _FLAGS = {
@@ -225,7 +225,7 @@ def _fit_summary(request: FitRequest, dataset: Dataset, outcome: Fit) -> dict[st
         "n_features": dataset.n_features,
         "classes": list(outcome.model.classes),
         "C": outcome.C if math.isfinite(outcome.C) else None,
-        "C_note": f"auto is {AUTO_C} for now" if request.C == "auto" else None,
+        "C_note": f"auto is {DEFAULT_C} for now" if request.C == "auto" else None,
         "l1_ratio": request.l1_ratio,
         "alpha": outcome.alpha,
         "n_zero_weights": int((outcome.model.weight == 0).sum()),

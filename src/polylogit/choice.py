@@ -1,0 +1,256 @@
+"""The strength of the penalty, chosen along a path of fits by leave-one-out log loss.
+
+>>> from polylogit.data.arrays import from_arrays
+>>> X, y = [[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]], ["a", "a", "b", "a", "b", "b"]
+>>> choice = choose_C(from_arrays(X, y), (0.01, 0.1, 1.0, 10.0))
+>>> choice.C, choice.C == min(choice.table, key=lambda line: line.loss).C
+(1.0, True)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+from polylogit.data.dataset import Dataset
+from polylogit.diagnostics.leave_one_out import LeaveOneOut, leave_one_out, obstacle
+from polylogit.errors import OptionError
+from polylogit.model import SoftmaxModel
+from polylogit.optim.path import solve_path
+from polylogit.optim.problem import Progress, Solution, Status
+from polylogit.path import checked_strengths
+from polylogit.storage import Path
+from polylogit.training import DEFAULT_C, Fit, Prepared, checked_strength, prepare
+
+STEPS = 2  # a decade of C
+DECADES = 8  # the longest path
+STRONG = 10.0  # times the curvature of a typical column: the penalty that a path begins with
+PATIENCE = 3  # losses above the lowest, one after the other, after which a path ends
+
+Rule = Literal["lowest", "one-standard-error"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One line of the table: what a fit at C is worth. All losses in nats per row.
+
+    `train_loss` on the rows it was fitted to; `loss`, its `standard_error` and `accuracy` on rows
+    left out; the rest as in `LeaveOneOut`. `rise` is how much more it loses than the lowest, and
+    `rise_error` the standard error of that difference, paired row by row.
+    """
+
+    C: float
+    alpha: float
+    train_loss: float
+    loss: float
+    standard_error: float
+    accuracy: float
+    effective_dof: float
+    n_flagged: int
+    n_refitted: int
+    rise: float
+    rise_error: float
+
+    def to_json(self) -> dict[str, float | None]:
+        """Plain JSON data; what is infinite is null, for JSON has no infinity."""
+        return {name: v if math.isfinite(v) else None for name, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Choice(Fit):
+    """The fit at the C that was chosen, and how: `table` in rising C, `note` in words.
+
+    `left_out` is the leave-one-out of this very fit. Where nothing was chosen, because C was given
+    or leave-one-out cannot work, the table is empty; then `note` says why, or is None.
+    """
+
+    table: tuple[Candidate, ...] = ()
+    note: str | None = None
+    left_out: LeaveOneOut | None = None
+
+
+def fit(
+    dataset: Dataset,
+    *,
+    C: float | Literal["auto"] = "auto",
+    groups: Any = None,
+    start: SoftmaxModel | None = None,
+    checkpoint: Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> Choice:
+    """Fit softmax classification to a data set; the objective is in `polylogit.training.fit`.
+
+    `C="auto"` is the C of the lowest leave-one-out log loss along a path (`choose_C`), whole
+    `groups` leaving together if they are given. Where leave-one-out cannot work (rows streamed from
+    a file, `l1_ratio` > 0, columns without penalty, or too many classes times columns) it is 1.0,
+    and the fit's `note` says so and why. All other options are those of `polylogit.training.fit`.
+
+    >>> from polylogit.data.arrays import from_arrays
+    >>> data = from_arrays([[0.0], [1.0], [2.0], [3.0]], ["a", "a", "b", "b"])
+    >>> fit(data, C=2.0).C, fit(data, l1_ratio=1.0).note
+    (2.0, 'auto is 1 here: leave-one-out needs a smooth penalty, so l1_ratio = 0')
+    """
+    prepared = prepare(dataset, C=C, **options)
+    if not (isinstance(C, str) and C == "auto"):
+        if groups is not None:
+            raise OptionError(f"groups serve to choose C, and C is given as {C!r}; leave one out")
+        return _plain(prepared.fit(checked_strength(C), start, progress, checkpoint), None)
+    trouble = obstacle(prepared)
+    if trouble is None:
+        choice = _chosen(prepared, None, groups, "lowest", progress)
+        if checkpoint is None:
+            return choice
+        last = prepared.fit(choice.C, choice.model, progress, checkpoint)
+        return replace(choice, model=last.model, solution=last.solution)
+    if groups is not None:
+        raise OptionError(f"groups serve to choose C, but {trouble}; give C a number")
+    note = f"auto is {DEFAULT_C:g} here: {trouble}"
+    return _plain(prepared.fit(DEFAULT_C, start, progress, checkpoint), note)
+
+
+def choose_C(  # noqa: N802  the option's name
+    dataset: Dataset,
+    Cs: Sequence[float] | None = None,
+    *,
+    groups: Any = None,
+    rule: Rule = "lowest",
+    progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> Choice:
+    """Fit a path over C, judge each fit by leave-one-out, and choose.
+
+    Without `Cs` the path rises in half decades, rounded to powers of the root of 10, from a
+    penalty ten times as strong as a typical column's curvature, and ends when the loss has been
+    above its lowest three times in a row. `rule` is "lowest", or "one-standard-error": the
+    strongest penalty whose loss is above the lowest by no more than the standard error of that
+    difference (Breiman et al., "Classification and Regression Trees" (1984), section 3.4.3, here
+    with rows paired). `groups` as in `leave_one_out`; `options` are those of `fit` but C.
+
+    Ctrl-C ends the path, and the choice is among what there is. Raises `OptionError` where
+    leave-one-out cannot work, and whatever a fit raises.
+    """
+    strengths = None if Cs is None else checked_strengths(Cs)
+    return _chosen(prepare(dataset, **options), strengths, groups, rule, progress)
+
+
+def _plain(outcome: Fit, note: str | None) -> Choice:
+    return Choice(outcome.model, outcome.solution, outcome.C, outcome.alpha, note=note)
+
+
+def _chosen(
+    prepared: Prepared,
+    strengths: Sequence[float] | None,
+    groups: Any,
+    rule: Rule,
+    progress: Callable[[Progress], None] | None,
+) -> Choice:
+    if rule not in get_args(Rule):
+        raise OptionError(f"rule {rule!r} is not one of {', '.join(get_args(Rule))}")
+    fits, judged = _path(prepared, strengths, groups, progress)
+    lowest = min(range(len(fits)), key=lambda place: judged[place].loss)
+    table = [_candidate(*pair, judged[lowest]) for pair in zip(fits, judged, strict=True)]
+    place = lowest if rule == "lowest" else _strongest(table[: lowest + 1])
+    fit = fits[place]
+    note = _note(table, place, rule, judged[place])
+    return Choice(fit.model, fit.solution, fit.C, fit.alpha, tuple(table), note, judged[place])
+
+
+def _path(
+    prepared: Prepared,
+    strengths: Sequence[float] | None,
+    groups: Any,
+    progress: Callable[[Progress], None] | None,
+) -> tuple[list[Fit], list[LeaveOneOut]]:
+    """Fits for rising C and their leave-one-out; of a path of our own only as far as it pays."""
+    Cs = grid(prepared) if strengths is None else strengths
+    fits: list[Fit] = []
+    judged: list[LeaveOneOut] = []
+    for C, solution in zip(Cs, _solutions(prepared, Cs, progress), strict=False):
+        if solution.status is Status.INTERRUPTED and fits:
+            break
+        fits.append(prepared.outcome(C, solution))
+        judged.append(leave_one_out(prepared, fits[-1], groups=groups))
+        if solution.status is Status.INTERRUPTED:
+            break
+        if strengths is None and past_the_lowest([left.loss for left in judged]):
+            break
+    return fits, judged
+
+
+def _solutions(
+    prepared: Prepared, Cs: Sequence[float], progress: Callable[[Progress], None] | None
+) -> Iterator[Solution]:
+    return solve_path(
+        prepared.design,
+        prepared.targets,
+        prepared.weights,
+        n_classes=prepared.n_classes,
+        alphas=[prepared.alpha(C) for C in Cs],
+        intercept=prepared.intercept,
+        factors=prepared.factors,
+        offsets=prepared.offsets,
+        settings=prepared.settings,
+        progress=progress,
+    )
+
+
+def grid(prepared: Prepared) -> tuple[float, ...]:
+    """The values of C to try, rising: powers of the root of 10, which the units of X place.
+
+    It begins where 1/C is `STRONG` times sum_i s_i times the columns' typical squared scale (their
+    geometric mean), so that X in other units gives the same fits under a shifted C.
+    """
+    scale = prepared.design.scale
+    typical = float(scale.log().mean().exp().square())
+    begin = math.log10(1 / (STRONG * typical * float(prepared.weights.sum())))
+    first = math.floor(STEPS * begin)
+    return tuple(10 ** (place / STEPS) for place in range(first, first + STEPS * DECADES + 1))
+
+
+def past_the_lowest(losses: Sequence[float]) -> bool:
+    """Whether the last `PATIENCE` losses are all above one before them.
+
+    >>> past_the_lowest([0.5, 0.4, 0.45, 0.46]), past_the_lowest([0.5, 0.4, 0.45, 0.46, 0.41])
+    (False, True)
+    """
+    before, last = losses[:-PATIENCE], losses[-PATIENCE:]
+    return bool(before) and min(last) > min(before)
+
+
+def _candidate(fit: Fit, left: LeaveOneOut, lowest: LeaveOneOut) -> Candidate:
+    rise, error = left.rise_over(lowest)
+    return Candidate(
+        fit.C,
+        fit.alpha,
+        left.train_loss,
+        left.loss,
+        left.standard_error,
+        left.accuracy,
+        left.effective_dof,
+        left.n_flagged,
+        left.n_refitted,
+        rise,
+        error,
+    )
+
+
+def _strongest(table: Sequence[Candidate]) -> int:
+    """The first that is as good as the last, within the error of their difference."""
+    return next(place for place, line in enumerate(table) if line.rise <= line.rise_error)
+
+
+def _note(table: Sequence[Candidate], place: int, rule: Rule, left: LeaveOneOut) -> str:
+    """How C was chosen, and what there is to know about it."""
+    said = "the lowest leave-one-out loss"
+    if rule != "lowest":
+        said = "the strongest penalty within one standard error of the lowest leave-one-out loss"
+    said = f"{said} of {len(table)} values"
+    if place in (0, len(table) - 1) and len(table) > 1:
+        said += ", at the end of the path"
+    if left.excluded:
+        rows = "1 row" if len(left.excluded) == 1 else f"{len(left.excluded)} rows"
+        said += f"; {rows} without which a class has none could not be left out"
+    return said

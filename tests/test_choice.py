@@ -1,0 +1,173 @@
+"""C is chosen where rows left out lose least, and everything that was tried is shown."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from left_out import data
+
+from polylogit.choice import choose_C, fit, grid, past_the_lowest
+from polylogit.data.arrays import from_arrays
+from polylogit.diagnostics.leave_one_out import leave_one_out
+from polylogit.errors import OptionError
+from polylogit.optim.problem import Status
+from polylogit.training import prepare
+
+CS = (0.01, 0.1, 1.0, 10.0, 100.0)
+
+
+def dataset(**options):
+    X, codes = data(n=40, **options)
+    return from_arrays(X, codes)
+
+
+def test_the_table_is_leave_one_out_of_every_fit_and_the_lowest_is_chosen():
+    rows = dataset()
+    choice, prepared = choose_C(rows, CS), prepare(rows)
+    fits = [prepared.fit(C) for C in CS]
+    lefts = [leave_one_out(prepared, fit) for fit in fits]
+    lowest = int(np.argmin([left.loss for left in lefts]))
+    assert 0 < lowest < 4
+    assert choice.C == CS[lowest]
+    assert choice.note == "the lowest leave-one-out loss of 5 values"
+    np.testing.assert_allclose(choice.model.weight, fits[lowest].model.weight, atol=1e-4)
+    for line, fit_, left in zip(choice.table, fits, lefts, strict=True):
+        assert (line.C, line.alpha) == (fit_.C, pytest.approx(fit_.alpha))
+        for name in ("loss", "standard_error", "accuracy", "effective_dof", "train_loss"):
+            assert getattr(line, name) == pytest.approx(getattr(left, name), rel=1e-4), name
+        assert line.rise == pytest.approx(left.loss - lefts[lowest].loss, abs=1e-5)
+        paired = (left.losses - lefts[lowest].losses).numpy()
+        expected = paired.std(ddof=1) / math.sqrt(40)
+        assert line.rise_error == pytest.approx(expected, rel=1e-2, abs=1e-6)
+    assert choice.left_out.loss == choice.table[lowest].loss
+    weight = choice.model.weight.numpy()
+    z = rows.features @ weight.T + choice.model.bias.numpy()
+    logs = z - np.logaddexp.reduce(z, axis=1, keepdims=True)
+    train = -logs[np.arange(40), rows.targets].mean()
+    assert choice.table[lowest].train_loss == pytest.approx(train, rel=1e-5)
+
+
+def test_the_rule_of_one_standard_error_takes_the_strongest_penalty_that_is_as_good():
+    rows = dataset(seed=1)
+    choice = choose_C(rows, CS, rule="one-standard-error")
+    lowest = min(choice.table, key=lambda line: line.loss)
+    good = [line.C for line in choice.table if line.rise <= line.rise_error and line.C <= lowest.C]
+    assert choice.C == good[0] < lowest.C
+    assert choice.note.startswith("the strongest penalty within one standard error")
+    with pytest.raises(OptionError, match="rule 'best' is not one of lowest, one-standard-error"):
+        choose_C(rows, CS, rule="best")
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1e4])
+def test_the_unit_of_the_columns_does_not_matter(unit):
+    X, codes = data(n=40)
+    plain, other = choose_C(from_arrays(X, codes)), choose_C(from_arrays(X * unit, codes))
+    assert other.C == pytest.approx(plain.C / unit**2, rel=1e-9)
+    assert [line.loss for line in other.table] == pytest.approx(
+        [line.loss for line in plain.table], rel=1e-4
+    )
+
+
+def test_a_path_of_our_own_ends_when_it_has_passed_the_lowest():
+    choice = choose_C(dataset())
+    losses = [line.loss for line in choice.table]
+    Cs = [line.C for line in choice.table]
+    np.testing.assert_allclose(np.diff(np.log10(Cs)), 0.5, rtol=1e-9)
+    assert past_the_lowest(losses)
+    assert not past_the_lowest(losses[:-1])
+    assert losses[0] > 2 * min(losses)  # and begins far from it
+
+
+def test_the_path_begins_with_a_strong_penalty_and_is_bounded():
+    prepared = prepare(dataset())
+    Cs = grid(prepared)
+    assert len(Cs) == 17
+    typical = np.exp(np.log(prepared.design.scale.numpy()).mean()) ** 2
+    assert 10**-0.5 < Cs[0] * 10 * 40 * typical <= 1.0001
+
+
+def test_groups_leave_together():
+    X, codes = data(n=40)
+    twice = from_arrays(np.repeat(X, 2, 0), np.repeat(codes, 2))
+    groups = np.repeat(np.arange(40), 2)
+    apart, together = choose_C(twice, CS), choose_C(twice, CS, groups=groups)
+    halves = choose_C(from_arrays(X, codes), [2 * C for C in CS])
+    assert [line.loss for line in together.table] == pytest.approx(
+        [line.loss for line in halves.table], rel=5e-3
+    )
+    assert apart.table[-1].loss < 0.9 * together.table[-1].loss
+
+
+def test_a_class_of_one_row_is_told():
+    X, codes = data(n=40)
+    codes[5] = 3
+    choice = choose_C(from_arrays(X, codes), CS)
+    assert "1 row without which a class has none could not be left out" in choice.note
+    assert choice.left_out.excluded == (5,)
+
+
+def test_an_end_of_the_path_is_told():
+    assert choose_C(dataset(), (0.001, 0.01)).note.endswith("of 2 values, at the end of the path")
+    assert choose_C(dataset(), (0.001,)).note == "the lowest leave-one-out loss of 1 values"
+
+
+def test_fit_chooses_unless_it_is_told():
+    rows = dataset()
+    assert fit(rows).table == choose_C(rows).table
+    given = fit(rows, C=2.0)
+    assert (given.C, given.table, given.note, given.left_out) == (2.0, (), None, None)
+    together = fit(rows, groups=np.arange(40) // 2)
+    assert together.table == choose_C(rows, groups=np.arange(40) // 2).table != fit(rows).table
+    with pytest.raises(OptionError, match="groups serve to choose C, and C is given as"):
+        fit(rows, C=2.0, groups=np.arange(40))
+
+
+def test_where_leave_one_out_cannot_work_fit_says_so():
+    rows = dataset()
+    outcome = fit(rows, penalty_factors=[1.0, 0.0])
+    assert outcome.C == 1.0
+    assert outcome.note == (
+        "auto is 1 here: leave-one-out needs a penalty on every column, and a penalty factor is 0"
+    )
+    with pytest.raises(OptionError, match="groups serve to choose C, but leave-one-out needs"):
+        fit(rows, l1_ratio=0.5, groups=np.arange(40))
+    with pytest.raises(OptionError, match="leave-one-out needs a smooth penalty"):
+        choose_C(rows, l1_ratio=0.5)
+
+
+def test_a_checkpoint_is_for_the_fit_that_was_chosen(tmp_path):
+    file = tmp_path / "check"
+    kept = fit(dataset(), checkpoint=file, max_iter=1, solver="lbfgs", tol=1e-9)
+    assert kept.solution.status is Status.ITERATION_LIMIT
+    assert file.exists()
+    done = fit(dataset(), checkpoint=file)
+    assert done.table
+    assert done.solution.certified
+
+
+def test_ctrl_c_ends_the_path_with_what_there_is():
+    seen = []
+
+    def press(now):
+        seen.append(now.iteration)
+        if seen.count(0) == 3:
+            raise KeyboardInterrupt
+
+    choice = choose_C(dataset(), CS, progress=press)
+    assert [line.C for line in choice.table] == [0.01, 0.1]
+
+    def at_once(now):
+        raise KeyboardInterrupt
+
+    first = choose_C(dataset(), CS, progress=at_once)
+    assert first.solution.status is Status.INTERRUPTED
+    assert len(first.table) == 1
+
+
+def test_the_table_is_plain_json():
+    rows = dataset()
+    line = choose_C(rows, CS, groups=rows.features[:, 0] > 1).table[0]
+    text = json.loads(json.dumps(line.to_json(), allow_nan=False))
+    assert text["C"] == 0.01
+    assert set(text) >= {"loss", "train_loss", "standard_error", "accuracy", "effective_dof"}
