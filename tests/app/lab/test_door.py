@@ -16,6 +16,15 @@ def test_help_names_its_options(capsys):
     assert all(word in text for word in ("--port", "--no-browser", "--export DIR", "--json"))
 
 
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from polylogit.app.cli import run; run(['lab', '--help']);"
+        "print(sorted({'torch', 'fastapi', 'uvicorn', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.endswith("[]\n")
+
+
 def test_it_answers_where_it_says_and_ends_quietly():
     line = [sys.executable, "-m", "polylogit", "lab", "--port", "0", "--no-browser", "--json"]
     with subprocess.Popen(
