@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from polylogit.errors import DataError
+from polylogit.errors import DataError, OptionError
 from polylogit.stored import StoredRows
 
 BLOCK_BYTES = 4 * 2**20  # of one standardised block: the second product finds it in cache
@@ -97,6 +97,11 @@ class Design(ABC):
         self.scale = scale
 
     @property
+    def device(self) -> torch.device:
+        """Where the blocks lie, and so all that is made of them."""
+        return self.centre.device
+
+    @property
     def entries(self) -> float:
         """How many numbers a product with the rows reads."""
         return float(self.n_rows) * self.n_features
@@ -116,12 +121,13 @@ class Design(ABC):
             yield self.block(slice(start, min(start + step, self.n_rows)), dtype)
 
     def to_user(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """(V, b) on Z to (W, a) on X with the same logits: W = V/s, a = b - W c."""
+        """(V, b) on Z to (W, a) on X, on the CPU, with the same logits: W = V/s, a = b - W c."""
         user = weight / self.scale
-        return user, bias - user @ self.centre
+        return user.cpu(), (bias - user @ self.centre).cpu()
 
     def from_user(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """(W, a) on X to (V, b) on Z with the same logits; undoes `to_user`."""
+        weight, bias = weight.to(self.device), bias.to(self.device)
         return weight * self.scale, bias + weight @ self.centre
 
 
@@ -130,15 +136,20 @@ def design_of(
     *,
     centred: bool = True,
     names: Sequence[str] | None = None,
+    device: torch.device | None = None,
 ) -> Design:
-    """The design over `features` (N, D), dense, CSR or stored in a file.
+    """The design over `features` (N, D), dense, CSR or stored in a file, with blocks on `device`.
 
-    Raises `DataError` for a column whose scale squared leaves float64.
+    Raises `DataError` for a column whose scale squared leaves float64, `OptionError` for CSR rows
+    on a device other than the CPU: scipy multiplies them.
     """
+    place = device or torch.device("cpu")
     if isinstance(features, StoredRows):
-        return StreamedDesign.over(features, centred, names)
+        return StreamedDesign.over(features, centred, names, place)
     if isinstance(features, np.ndarray):
-        return DenseDesign.over(features, centred, names)
+        return DenseDesign.over(features, centred, names, place)
+    if place.type != "cpu":
+        raise OptionError(f"sparse rows are multiplied on the CPU, not on {place}; omit device")
     return SparseDesign.over(features, centred, names)
 
 
@@ -230,11 +241,16 @@ class DenseDesign(Design):
 
     @classmethod
     def over(
-        cls, features: np.ndarray | StoredRows, centred: bool, names: Sequence[str] | None
+        cls,
+        features: np.ndarray | StoredRows,
+        centred: bool,
+        names: Sequence[str] | None,
+        device: torch.device,
     ) -> DenseDesign:
-        """Centre and scale by two passes in float64."""
+        """Centre and scale by two passes in float64, where the rows are; blocks go to `device`."""
         source = _as_tensor(features) if isinstance(features, np.ndarray) else features
-        return cls(source, *_centre_and_scale(source, centred, names))
+        centre, scale = _centre_and_scale(source, centred, names)
+        return cls(source, centre.to(device), scale.to(device))
 
     def block_rows(self, dtype: torch.dtype) -> int:
         return _rows_of(self.n_features, dtype)
@@ -261,14 +277,14 @@ class DenseDesign(Design):
 
     def _copy(self, dtype: torch.dtype) -> Tensor:
         if dtype not in self._copies:
-            copy = torch.empty(self.n_rows, self.n_features, dtype=dtype)
+            copy = torch.empty(self.n_rows, self.n_features, dtype=dtype, device=self.device)
             for rows, part in _parts(self._source):
                 copy[rows] = self._standardised(part, dtype)
             self._copies[dtype] = copy
         return self._copies[dtype]
 
     def _standardised(self, part: Tensor, dtype: torch.dtype) -> Tensor:
-        return part.double().sub(self.centre).div_(self.scale).to(dtype)
+        return part.to(self.device).double().sub(self.centre).div_(self.scale).to(dtype)
 
 
 class StreamedDesign(DenseDesign):

@@ -74,6 +74,9 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
     max_iter : steps of the solver after which to stop with a `ConvergenceWarning`.
     solver : "newton" (exact), "lbfgs" (large), "newton-cg" (hard), or "auto" to choose.
     warm_start : set out from the model of the last fit, if it has these classes and features.
+    device : where dense rows are multiplied: "auto" is the CPU, "cuda" a GPU where there is one.
+    dtype : the precision that steers: "float32", "float64", or "auto" to choose by size; what is
+        certified is certified in float64.
     n_threads : threads to compute on; None chooses by the size of the problem.
     verbose : 1 prints a line per step.
 
@@ -110,6 +113,8 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
         max_iter: int = 1000,
         solver: str = "auto",
         warm_start: bool = False,
+        device: Any = "auto",
+        dtype: str = "auto",
         n_threads: int | None = None,
         verbose: int = 0,
     ) -> None:
@@ -123,6 +128,8 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
         self.max_iter = max_iter
         self.solver = solver
         self.warm_start = warm_start
+        self.device = device
+        self.dtype = dtype
         self.n_threads = n_threads
         self.verbose = verbose
 
@@ -153,6 +160,8 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
             n_threads=_native(self.n_threads),
             offset=None if offset is None else self._offset(offset, dataset.n_rows, len(classes)),
             penalty_factors=self.penalty_factors,
+            device=self.device,
+            dtype=self.dtype,
             progress=_print_step if self.verbose else None,
         )
         self.classes_ = classes

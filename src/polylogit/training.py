@@ -20,6 +20,7 @@ from polylogit.data.offsets import offsets_of
 from polylogit.design import Design, design_of
 from polylogit.errors import DataError, OptionError, SchemaError, TargetError
 from polylogit.model import SoftmaxModel
+from polylogit.optim.device import checked_device
 from polylogit.optim.objective import Distributions, Labels, Targets
 from polylogit.optim.problem import Progress, Solution, Status
 from polylogit.optim.solve import Keep, Settings, solve
@@ -66,6 +67,8 @@ def fit(
     n_threads: int | None = None,
     offset: Any = None,
     penalty_factors: Any = None,
+    device: Any = "auto",
+    dtype: str = "auto",
     checkpoint: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Fit:
@@ -83,6 +86,10 @@ def fit(
     `offset` (N, K) is added to the logits; of two classes it may be (N,), added to the log odds of
     the second. `penalty_factors` f make the penalty alpha/2 sum_d f_d |W_d|^2: one number >= 0 for
     each encoded column, or a mapping from column names.
+
+    `device` is where dense rows are multiplied ("auto": the CPU; "cuda" where there is one), and
+    `dtype` the precision that steers ("auto": float32 for large problems); the certificate is
+    computed in float64 on that device, whatever `dtype` is. The model comes back to the CPU.
 
     `checkpoint` names a file in which the fit is kept while it runs, at most every few seconds.
     Started again after it was killed or stopped, it goes on from there; done, it removes the file.
@@ -107,6 +114,8 @@ def fit(
         n_threads=n_threads,
         offset=offset,
         penalty_factors=penalty_factors,
+        device=device,
+        dtype=dtype,
         C=C,
         l1_ratio=l1_ratio,
     )
@@ -246,6 +255,8 @@ def prepare(
     n_threads: int | None = None,
     offset: Any = None,
     penalty_factors: Any = None,
+    device: Any = "auto",
+    dtype: str = "auto",
     C: object = "auto",
     l1_ratio: float = 0.0,
 ) -> Prepared:
@@ -258,14 +269,16 @@ def prepare(
         max_iter=max_iter,
         solver=solver,
         n_threads=n_threads,
+        dtype=dtype,
     )
+    place = checked_device(device)
     targets = _targets(dataset, smoothing)
     weights = _row_weights(dataset, targets, class_weight)
     l1_ratio = _checked_ratio(l1_ratio)
     fit_intercept = _checked_switch(fit_intercept)
     return Prepared(
         dataset,
-        _design(dataset, fit_intercept),
+        _design(dataset, fit_intercept, place),
         targets,
         weights,
         fit_intercept,
@@ -285,12 +298,13 @@ def training_options(
     max_iter: int,
     solver: str,
     n_threads: int | None,
+    dtype: str = "auto",
 ) -> tuple[float, float, Settings]:
     """Return the strength C, smoothing and settings, checked; no data needed, so ask early.
 
     Raises `OptionError`, which names the option, what it was and what it may be.
     """
-    settings = Settings(tol=tol, max_iter=max_iter, solver=solver, n_threads=n_threads)
+    settings = Settings(tol, max_iter, solver, n_threads, dtype)
     if n_threads is not None and n_threads > MOST_THREADS:
         raise OptionError(f"n_threads must be at most {MOST_THREADS}, not {n_threads!r}")
     if _checked_ratio(l1_ratio) > 0 and solver != "auto":
@@ -345,9 +359,10 @@ def _checked_switch(fit_intercept: object) -> bool:
     return fit_intercept
 
 
-def _design(dataset: Dataset, centred: bool) -> Design:
+def _design(dataset: Dataset, centred: bool, device: torch.device) -> Design:
+    names = dataset.schema.names
     try:
-        return design_of(dataset.features, centred=centred, names=dataset.schema.names)
+        return design_of(dataset.features, centred=centred, names=names, device=device)
     except DataError as error:  # it knows the column, not the file
         raise DataError(f"{dataset.source}: {error}") from error
 

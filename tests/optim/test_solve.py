@@ -171,14 +171,20 @@ def test_the_solvers_follow_the_size():
     wide = design_of(np.random.default_rng(0).normal(size=(50, 2000)))
     small = design_of(WINE[0])
     double, single = torch.float64, torch.float32
-    assert names(module._stages("auto", small, 3, True)) == [("newton", double)]
-    assert names(module._stages("auto", wide, 3, True)) == [
+
+    def stages(solver, *of, dtype="auto"):
+        return module._stages(module.Settings(solver=solver, dtype=dtype), *of)
+
+    assert names(stages("auto", small, 3, True)) == [("newton", double)]
+    assert names(stages("auto", wide, 3, True)) == [
         ("lbfgs", double),
         ("newton-cg", double),
     ]
-    assert names(module._stages("auto", wide, 3, False)) == [("newton-cg", double)]
-    assert names(module._stages("lbfgs", small, 3, True)) == [("lbfgs", double)]
-    assert names(module._stages("auto", wide, 100, True))[0] == ("lbfgs", single)
+    assert names(stages("auto", wide, 3, False)) == [("newton-cg", double)]
+    assert names(stages("lbfgs", small, 3, True)) == [("lbfgs", double)]
+    assert names(stages("auto", wide, 100, True))[0] == ("lbfgs", single)
+    assert names(stages("auto", wide, 100, True, dtype="float64"))[0] == ("lbfgs", double)
+    assert names(stages("auto", wide, 3, True, dtype="float32"))[0] == ("lbfgs", single)
 
 
 def hard():

@@ -46,6 +46,7 @@ def is_compact(objective: SoftmaxObjective) -> bool:
         and work <= COMPACT_WORK
         and design.block_rows(torch.float64) >= design.n_rows
         and objective.keeps_logits
+        and design.device.type == "cpu"
     )
 
 

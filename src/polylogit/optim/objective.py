@@ -25,7 +25,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from typing import cast
 
@@ -91,6 +91,10 @@ class Labels:
             probabilities.sub_(self.smoothing / self.n_classes) if self.smoothing else probabilities
         )
 
+    def to(self, device: torch.device) -> Labels:
+        """The same on another device."""
+        return replace(self, codes=self.codes.to(device))
+
     def mass(self, weights: Tensor) -> Tensor:
         """sum_i s_i t_i (K,): the weight of each class."""
         counts = torch.bincount(self.codes, weights, self.n_classes)
@@ -110,6 +114,10 @@ class Distributions:
     def subtract_from(self, probabilities: Tensor, rows: slice) -> Tensor:
         """P - T (B, K), in place."""
         return probabilities.sub_(self.rows_of[rows])
+
+    def to(self, device: torch.device) -> Distributions:
+        """The same on another device."""
+        return replace(self, rows_of=self.rows_of.to(device))
 
     def mass(self, weights: Tensor) -> Tensor:
         """sum_i s_i t_i (K,): the weight of each class."""
@@ -634,7 +642,7 @@ class SoftmaxCurvature:
         problem = self.objective
         k, columns = problem.n_classes, problem.design.n_features + problem.intercept
         pairs = problem._sum(self._pairs, problem.fast)
-        spread, square = _pair_maps(k, columns)
+        spread, square = _pair_maps(k, columns, problem.design.device)
         if problem.basis is not None:
             spread = spread @ problem.basis
         m = spread.shape[1]
@@ -711,11 +719,12 @@ class SoftmaxCurvature:
 
 
 @lru_cache(maxsize=8)
-def _pair_maps(n_classes: int, columns: int) -> tuple[Tensor, Tensor]:
+def _pair_maps(n_classes: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Rows e_k - e_l for k < l, and where [d, e] stands among the pairs d <= e (D~, D~)."""
-    first, second = torch.triu_indices(n_classes, n_classes, 1)
-    identity = torch.eye(n_classes, dtype=torch.float64)
-    upper = torch.triu_indices(columns, columns)
-    square = torch.empty(columns, columns, dtype=torch.long)
-    square[upper[0], upper[1]] = square[upper[1], upper[0]] = torch.arange(upper.shape[1])
+    with device:
+        first, second = torch.triu_indices(n_classes, n_classes, 1)
+        identity = torch.eye(n_classes, dtype=torch.float64)
+        upper = torch.triu_indices(columns, columns)
+        square = torch.empty(columns, columns, dtype=torch.long)
+        square[upper[0], upper[1]] = square[upper[1], upper[0]] = torch.arange(upper.shape[1])
     return identity[first] - identity[second], square

@@ -63,10 +63,10 @@ def _margin_rows(
     """The matrix that maps a flat (K, D~) direction to the margins of all wrong classes."""
     parts = [block.dense() for block in design.blocks(torch.float64)]
     whole = torch.cat(parts)
-    rows = (whole if free is None else whole[:, free]).numpy()
+    rows = (whole if free is None else whole[:, free]).cpu().numpy()
     if intercept:
         rows = np.hstack([rows, np.ones((len(rows), 1))])
-    labels, identity = codes.numpy(), np.eye(n_classes)
+    labels, identity = codes.cpu().numpy(), np.eye(n_classes)
     wrong = [(identity[labels] - identity[k])[labels != k] for k in range(n_classes)]
     features = [rows[labels != k] for k in range(n_classes)]
     pairs = (

@@ -24,6 +24,7 @@ from polylogit.design import Design
 from polylogit.errors import OptionError, SolveError, TargetError, nearest
 from polylogit.optim.certificate import certify, certify_locally, estimate
 from polylogit.optim.compact import CompactObjective, is_compact
+from polylogit.optim.device import on
 from polylogit.optim.lbfgs import lbfgs
 from polylogit.optim.logits import parts
 from polylogit.optim.newton import newton
@@ -75,16 +76,21 @@ Keep = Callable[[int, Callable[[], tuple[Tensor, Tensor]]], None]
 """Offered the number of a step, and a way to (W, bias) on the user's scale, which costs a copy."""
 
 SOLVERS = ("auto", "newton", "lbfgs", "newton-cg")
+DTYPES = ("auto", "float32", "float64")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How hard to try. `tol` is the certified gap to reach, in nats per row."""
+    """How hard to try. `tol` is the certified gap to reach, in nats per row.
+
+    `dtype` is that of the products that steer; what is proven is proven in float64 whatever it is.
+    """
 
     tol: float = 1e-6
     max_iter: int = 1000
     solver: str = "auto"
     n_threads: int | None = None
+    dtype: str = "auto"
 
     def __post_init__(self) -> None:
         if not (isinstance(self.tol, (int, float)) and 0 < self.tol < math.inf):
@@ -98,6 +104,9 @@ class Settings:
         if self.solver not in SOLVERS:
             advice = nearest(str(self.solver), SOLVERS)
             raise OptionError(f"solver {self.solver!r} is not one of {', '.join(SOLVERS)}{advice}")
+        if self.dtype not in DTYPES:
+            advice = nearest(str(self.dtype), DTYPES)
+            raise OptionError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}{advice}")
         if self.n_threads is not None and (
             not isinstance(self.n_threads, int) or self.n_threads < 1
         ):
@@ -135,37 +144,48 @@ def solve(
     where, without a penalty, no optimum exists; `SolveError` where F is not finite.
     """
     settings = settings or Settings()
-    objective = SoftmaxObjective(
-        design,
-        targets,
-        weights / weights.sum(),
-        _penalty(design, alpha, l1_ratio, factors),
-        n_classes,
-        intercept,
-        offsets=offsets,
-        kept=None if trail is None else trail.curvature,
-    )
-    _refuse_empty_classes(objective)
-    penalised = objective.penalised
+    place = design.device
+    with on(place):
+        plain = SoftmaxObjective(
+            design,
+            targets.to(place),
+            weights.to(place) / weights.sum(),
+            _penalty(design, alpha, l1_ratio, None if factors is None else factors.to(place)),
+            n_classes,
+            intercept,
+            offsets=None if offsets is None else offsets.to(place),
+            kept=None if trail is None else trail.curvature,
+        )
+        _refuse_empty_classes(plain)
+        objective, stages = _planned(plain, settings, trail is not None)
+        work = float(design.n_rows) * n_classes * design.n_features
+        if stages[0] is _NEWTON:
+            work += _hessian_work(design, n_classes)
+        with threads(chosen_threads(work, settings.n_threads)):
+            return _Run(objective, stages, settings, progress, trail, keep).from_point(start)
+
+
+def _planned(
+    objective: SoftmaxObjective, settings: Settings, on_trail: bool
+) -> tuple[SoftmaxObjective, tuple[_Stage, ...]]:
+    """The solvers to run, and the objective in the form that suits them."""
     if isinstance(objective.ridge, ElasticNet):
         # no basis without the common shift of the classes, which costs something here; and no
         # float32: its Hessian has directions that rounding curves downwards
-        stages, objective = _kinked_stages(settings.solver), replace(objective, fast=torch.float64)
-    else:
-        stages = _stages(settings.solver, design, n_classes, penalised)
+        return replace(objective, fast=torch.float64), _kinked_stages(settings.solver)
+    design, n_classes = objective.design, objective.n_classes
+    stages = _stages(settings, design, n_classes, objective.penalised)
     if stages[0] is _NEWTON:
         # float32 where float64 would take long; never where nothing else curves F
-        cheap = not penalised or _hessian_work(design, n_classes) <= DOUBLE_WORK
+        cheap = not objective.penalised or _hessian_work(design, n_classes) <= DOUBLE_WORK
         fast = torch.float64 if cheap else torch.float32
         objective = replace(objective, basis=contrast_basis(n_classes), fast=fast)
         objective = CompactObjective.of(objective) if is_compact(objective) else objective
-    if trail is not None and stages[0] is _FAST_LBFGS:
+    if settings.dtype == "float64":
+        objective = replace(objective, fast=torch.float64)
+    if on_trail and stages[0] is _FAST_LBFGS:
         stages = (_FAST_LBFGS, _LBFGS, *stages[1:])  # its memory is worth more than a new solver
-    work = float(design.n_rows) * n_classes * design.n_features
-    if stages[0] is _NEWTON:
-        work += _hessian_work(design, n_classes)
-    with threads(chosen_threads(work, settings.n_threads)):
-        return _Run(objective, stages, settings, progress, trail, keep).from_point(start)
+    return objective, stages
 
 
 def _penalty(design: Design, alpha: float, l1_ratio: float, factors: Tensor | None) -> Penalty:
@@ -203,8 +223,11 @@ _PROXIMAL = _Stage("proximal", proximal_newton)
 _FAST_LBFGS = _Stage("lbfgs", lbfgs, torch.float32)
 
 
-def _stages(wish: str, design: Design, n_classes: int, penalised: bool) -> tuple[_Stage, ...]:
+def _stages(
+    settings: Settings, design: Design, n_classes: int, penalised: bool
+) -> tuple[_Stage, ...]:
     """The solvers to run, each from where the last one got stuck or slow."""
+    wish = settings.solver
     if wish == "auto":
         wish = _quickest(design, n_classes, penalised)
     if wish == "newton":
@@ -215,7 +238,8 @@ def _stages(wish: str, design: Design, n_classes: int, penalised: bool) -> tuple
     if not penalised:
         return last or (_LBFGS,)
     large = float(design.n_rows) * n_classes * design.n_features > FAST_WORK
-    first = (_FAST_LBFGS, _LBFGS) if large else (_LBFGS,)
+    quick = settings.dtype == "float32" or (settings.dtype == "auto" and large)
+    first = (_FAST_LBFGS, _LBFGS) if quick else (_LBFGS,)
     return (first[0], *last) if last else first
 
 
