@@ -132,19 +132,20 @@ def calibrate(
     return _fitted(logits, codes, labels, method, reads)
 
 
-def cross_fitted(log_probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Log-probabilities (N, K) of the same rows, each calibrated (matrix) without its own fold.
+def cross_fitted(
+    scores: np.ndarray, codes: np.ndarray, method: Method = "matrix", reads: Reads = "logits"
+) -> np.ndarray:
+    """Calibrated log-probabilities (N, K) of the same rows, each by a map fitted without its fold.
 
-    What `polylogit.diagnostics.calibration.decomposed` asks for. Raises as `calibrate` does.
+    What `polylogit.diagnostics.calibration.decomposed` asks for. Log-probabilities are logits, too.
+    Raises as `calibrate` does, also where the rows of one part are all right.
     """
-    z, y = _logits(np.exp(log_probabilities), "probabilities"), torch.from_numpy(codes)
-    answer, labels = np.empty_like(log_probabilities), tuple(range(z.shape[1]))
-    folds = _folds(y)
-    for fold in range(FOLDS):
+    z, y = _logits(scores, reads), torch.from_numpy(codes)
+    answer, labels, folds = np.empty_like(z), tuple(range(z.shape[1])), _folds(y)
+    for fold in folds.unique():
         held = (folds == fold).numpy()
-        if held.any():
-            made = _fitted(z[~held], y[~held], labels, "matrix", "logits")
-            answer[held] = made.log_probabilities(z[held]).numpy()
+        made = _fitted(z[~held], y[~held], labels, method, "logits")
+        answer[held] = made.log_probabilities(z[held]).numpy()
     return answer
 
 
