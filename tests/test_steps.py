@@ -129,6 +129,14 @@ def test_a_fair_die_and_an_impossible_face():
     assert measured.divergence_reversed == pytest.approx(math.log(2))
 
 
+def test_probabilities_of_float32_are_one_within_float32():
+    p = torch.tensor([1.0, 2.0, 3.0]).softmax(0)
+    measured = compare(torch.tensor([0, 0, 1]), p)
+    assert measured.cross_entropy == pytest.approx(chain([1.0, 2.0, 3.0], 2).loss, rel=1e-6)
+    with pytest.raises(InputError, match=r"Q sums to 1\.001"):
+        compare(p, p * 1.001)
+
+
 @pytest.mark.parametrize(
     ("p", "q", "says"),
     [

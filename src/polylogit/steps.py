@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polylogit import formulas, functional
-from polylogit.arguments import check_pair, checked_labels
+from polylogit.arguments import check_distribution, check_pair, checked_labels
 from polylogit.errors import InputError, OptionError
 
 STEP = 1e-6  # of the finite difference, in float64
@@ -340,6 +340,9 @@ def _distribution(values: Any, name: str) -> Tensor:
             f"{name} must be finite probabilities (K,) of one distribution, not "
             f"{p.tolist() if p.numel() < 8 else tuple(p.shape)}"
         )
+    if given.dtype in (torch.float32, torch.float16, torch.bfloat16):
+        check_distribution(given, 0, name)  # one within its own rounding, which float64 would see
+        return p / p.sum()
     return p
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EVERY = [*ROOT.glob("README*.md"), *sorted((ROOT / "docs").glob("*.md"))]
+TRANSLATED = [path for path in EVERY if path.name.endswith(".ko.md")]
+DOCUMENTS = [path for path in EVERY if path not in TRANSLATED]  # which translations repeat
 PASSING = re.compile(
     r"(?<=after )\d+ passes|(?<=in )[\d.e-]+ s|(?<=[Ww]ithin )[\d.e-]+ nats|(?<=objective )[\d.]+"
 )
@@ -17,6 +19,12 @@ PASSING = re.compile(
 
 def blocks(path, language):
     return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def talks(path):
+    """(Python block, what it is shown to print or None)."""
+    pattern = r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?"
+    return re.findall(pattern, path.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def steps(block):
@@ -36,8 +44,18 @@ def test_python_blocks_run(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "tests" / "files" / "version-1.safetensors", "model.safetensors")
     namespace = {}
-    for block in blocks(path, "python"):
+    for block, shown in talks(path):
+        capsys.readouterr()
         exec(compile(block, str(path), "exec"), namespace)  # noqa: S102  our own documents
+        if shown:
+            assert settled(capsys.readouterr().out) == settled(shown)
+
+
+@pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.name)
+def test_a_translation_shows_the_same_code(path):
+    original = path.with_name(path.name.replace(".ko.md", ".md"))
+    for language in ("python", "console", "text"):
+        assert blocks(path, language) == blocks(original, language)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -66,6 +84,6 @@ def test_there_is_something_to_run():
 
 
 def test_links_lead_somewhere():
-    for path in DOCUMENTS:
+    for path in EVERY:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
             assert (path.parent / link).exists(), f"{path.name}: {link}"
