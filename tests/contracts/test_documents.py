@@ -54,7 +54,7 @@ def test_python_blocks_run(path, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.name)
 def test_a_translation_shows_the_same_code(path):
     original = path.with_name(path.name.replace(".ko.md", ".md"))
-    for language in ("python", "console", "text"):
+    for language in ("python", "console", "text", "sh"):
         assert blocks(path, language) == blocks(original, language)
 
 
