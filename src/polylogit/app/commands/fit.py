@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from polylogit import serialization
 from polylogit.app.commands.files import as_text, check_output
+from polylogit.app.commands.report import gather, write
 from polylogit.app.commands.scoring import cells_note, score_rows
 from polylogit.app.terminal import Watch
 from polylogit.data.dataset import Dataset, Matrix
@@ -65,6 +66,8 @@ class FitRequest:
     penalty_factors: Mapping[str, float] = field(default_factory=dict)
     checkpoint: Path | None = None
     memory: str | None = None
+    report: Path | None = None
+    lang: str = "en"
 
 
 def fit(request: FitRequest, watch: Watch) -> dict[str, Any]:
@@ -78,6 +81,7 @@ def fit(request: FitRequest, watch: Watch) -> dict[str, Any]:
     evaluation = None if held_out is None else encode_judges(held_out, request, dataset.schema)
     outcome = train_rows(dataset, request, watch, request.checkpoint)
     scores = None if evaluation is None else score_rows(outcome.model, evaluation)
+    judged_model = outcome.model  # not that of a refit, which has seen the rows held out
     refit = request.refit and evaluation is not None and not was_stopped(outcome)
     if refit:
         dataset = encode_training(table, request, part=False)
@@ -85,6 +89,10 @@ def fit(request: FitRequest, watch: Watch) -> dict[str, Any]:
     if request.model is not None:
         watch.stage(f"saving {request.model}")
         serialization.save(outcome.model, request.model)
+    if request.report is not None:
+        watch.stage(f"writing {request.report}")
+        judged, where = (dataset, "training") if evaluation is None else (evaluation, "holdout")
+        write(request.report, gather(judged_model, judged, where, outcome), request.lang)
     head = {"source": table.source, "n_rows": table.n_rows, "refit": refit}
     tail = {
         "holdout": None if scores is None else scores.to_json(),
@@ -122,6 +130,7 @@ def check_request(request: FitRequest) -> None:
     if request.checkpoint is not None and request.checkpoint == request.model:
         raise OptionError(f"--model and --checkpoint cannot both be {str(request.model)!r}")
     check_output("--checkpoint", request.checkpoint, request.data)
+    check_output("--report", request.report, request.data)
 
 
 def refuse_nameless(table: Table | Matrix, target: str | None) -> None:

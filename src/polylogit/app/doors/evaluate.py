@@ -11,10 +11,13 @@ from polylogit.app.doors.options import (
     Delimiter,
     Ignore,
     Json,
+    Language,
     Memory,
     ModelFile,
     Quiet,
+    Report,
     Weights,
+    checked_language,
     print_json,
 )
 
@@ -30,10 +33,13 @@ def evaluate(
     ignore: Ignore = None,
     delimiter: Delimiter = None,
     memory: Memory = None,
+    report: Report = None,
+    lang: Language = "en",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Score a model on labelled rows."""
+    checked_language(lang)
     from polylogit.app import terminal
 
     with terminal.watching(shown=not quiet) as watch:
@@ -48,6 +54,8 @@ def evaluate(
             ignore=tuple(ignore or ()),
             delimiter=delimiter,
             memory=memory,
+            report=report,
+            lang=lang,
         )
     if as_json:
         print_json(summary)

@@ -18,9 +18,11 @@ from polylogit.app.doors.options import (
     Intercept,
     Json,
     L1Ratio,
+    Language,
     Memory,
     PenaltyFactor,
     Quiet,
+    Report,
     Smoothing,
     Solver,
     Steps,
@@ -28,6 +30,7 @@ from polylogit.app.doors.options import (
     Threads,
     Tolerance,
     Weights,
+    checked_language,
     factors_by_column,
     number_or_auto,
     print_json,
@@ -67,6 +70,8 @@ def fit(
     seed: Annotated[int, typer.Option(metavar="NUMBER", help="Which rows are held out.")] = 0,
     checkpoint: CheckpointFile = None,
     memory: Memory = None,
+    report: Report = None,
+    lang: Language = "en",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -74,6 +79,7 @@ def fit(
 
     Ctrl-C ends a fit with the best model so far, saved and marked as not converged.
     """
+    checked_language(lang)
     from polylogit.app import terminal
 
     with terminal.watching(tol, shown=not quiet) as watch:
@@ -102,6 +108,8 @@ def fit(
             penalty_factors=factors_by_column(penalty_factor or ()),
             checkpoint=checkpoint,
             memory=memory,
+            report=report,
+            lang=lang,
         )
         summary = command.fit(request, watch)
     if as_json:

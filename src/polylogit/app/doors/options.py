@@ -80,6 +80,10 @@ Tolerance = Annotated[float, typer.Option(metavar="NATS", help="The proven gap t
 Steps = Annotated[int, typer.Option(metavar="STEPS", help="Steps after which a fit stops.")]
 Solver = Annotated[str, typer.Option(metavar="NAME", help="auto, newton, lbfgs, newton-cg.")]
 Threads = Annotated[int | None, typer.Option(metavar="COUNT", help="By default chosen by size.")]
+Report = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A page about the model to write, for a browser (.html)."),
+]
 Language = Annotated[str, typer.Option("--lang", metavar="en|ko", help="Language of the text.")]
 LANGUAGES = ("en", "ko")
 

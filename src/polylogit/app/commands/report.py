@@ -1,0 +1,117 @@
+"""What a report says, as plain JSON data: a model on labelled rows, and how it was fitted."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from polylogit import storage
+from polylogit.app.commands.scoring import label_codes
+from polylogit.app.texts import report as text
+from polylogit.data.dataset import Dataset
+from polylogit.diagnostics.calibration import measure
+from polylogit.diagnostics.explain import explain
+from polylogit.diagnostics.metrics import Scores, score
+from polylogit.errors import OptionError
+from polylogit.model import SoftmaxModel
+from polylogit.stored import StoredRows
+from polylogit.training import Fit
+
+WORST = 5  # rows with the largest loss, each explained
+STRONGEST = 5  # features of a class
+MOST_EXPLAINED = 3  # features of a row
+
+
+def write(path: Path, told: dict[str, Any], lang: str) -> None:
+    """The page, whole or not at all."""
+    storage.write_atomically(path, text.page(told, lang).encode())
+
+
+def gather(
+    model: SoftmaxModel, judged: Dataset, where: str, outcome: Fit | None = None
+) -> dict[str, Any]:
+    """All that the page shows; `where` says which rows it was judged on: holdout, training, data.
+
+    Raises `OptionError` for rows that stay in a file: a report looks at each of them.
+    """
+    if isinstance(judged.features, StoredRows):
+        raise OptionError("--report looks at every row, so they must fit in memory; omit --memory")
+    codes = label_codes(judged)
+    log_p = model.log_probabilities(judged.features).numpy()
+    scores = score(log_p, codes, judged.weights)
+    return {
+        "source": judged.source,
+        "where": where,
+        "classes": [str(label) for label in model.classes],
+        "columns": [[f.name, f.kind, len(f.categories)] for f in model.schema.features],
+        "record": {k: v for k, v in model.record.items() if isinstance(v, (str, int, float, bool))},
+        "scores": scores.to_json(),
+        "calibration": measure(log_p, codes).to_json(),
+        "convergence": _convergence(outcome),
+        "path": [line.to_json() for line in getattr(outcome, "table", ())],
+        "strongest": _strongest(model),
+        "worst": _worst(model, judged, log_p, codes),
+        "base_rate_loss": _base_rate_loss(scores),
+    }
+
+
+def _convergence(outcome: Fit | None) -> list[list[float]]:
+    """[passes, proven gap] after every step whose gap was finite and above 0."""
+    if outcome is None:
+        return []
+    steps = outcome.solution.statistics.history
+    told = [(step.passes, step.gap) for step in steps if 0 < step.gap < math.inf]
+    certificate = outcome.solution.certificate
+    if certificate.proven:
+        told.append((outcome.solution.statistics.passes, certificate.gap))
+    return [list(pair) for pair in told]
+
+
+def _base_rate_loss(scores: Scores) -> float:
+    """The log loss of who knows the frequencies of the classes and nothing else."""
+    share = scores.support / max(1, scores.support.sum())
+    return float(-sum(p * math.log(p) for p in share.tolist() if p > 0))
+
+
+def _strongest(model: SoftmaxModel) -> list[list[list[Any]]]:
+    """For every class the encoded columns that move its logit most, over their training range.
+
+    Against the mean of all classes, which softmax cannot see; without known ranges per unit.
+    """
+    weight = model.weight.numpy() - model.weight.numpy().mean(0)
+    known = cast("Any", model.record.get("columns"))
+    if isinstance(known, dict):
+        weight = weight * (np.asarray(known["high"]) - np.asarray(known["low"]))
+    order = np.argsort(-np.abs(weight), axis=1)[:, :STRONGEST]
+    names = model.schema.names
+    return [[[names[d], float(weight[k, d])] for d in row] for k, row in enumerate(order.tolist())]
+
+
+def _worst(
+    model: SoftmaxModel, judged: Dataset, log_p: np.ndarray, codes: np.ndarray
+) -> list[dict[str, Any]]:
+    """The rows whose true class got the least probability, and what spoke against it."""
+    losses = -log_p[np.arange(len(codes)), codes]
+    rows = np.argsort(-losses, kind="stable")[:WORST]
+    return [_told(model, judged, int(row), int(codes[row]), float(losses[row])) for row in rows]
+
+
+def _told(
+    model: SoftmaxModel, judged: Dataset, row: int, truth: int, loss: float
+) -> dict[str, Any]:
+    why = explain(model, judged.features[row : row + 1])
+    best = model.classes.index(why.decision)
+    parts = why.contributions[:MOST_EXPLAINED]
+    return {
+        "row": row + 1,
+        "truth": str(model.classes[truth]),
+        "decision": str(why.decision),
+        "loss": loss if math.isfinite(loss) else None,
+        "p_truth": why.probabilities[truth],
+        "p_decision": why.probabilities[best],
+        "because": [[p.feature, p.value, p.differences[best]] for p in parts],
+        "against": str(why.runner_up),
+    }
