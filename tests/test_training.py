@@ -88,7 +88,7 @@ def test_alpha_counts_weights_not_rows():
 
 
 def test_auto_stands_for_one():
-    assert training.AUTO_C == 1.0
+    assert training.DEFAULT_C == 1.0
     outcome = fit(IRIS)
     assert outcome.C == 1.0
     assert_same(outcome, fit(IRIS, C=1), atol=0)
