@@ -24,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from polylogit import estimator as module
+from polylogit import from_arrays, summarize
 from polylogit.errors import (
     DataError,
     InputError,
@@ -737,3 +738,17 @@ def test_penalty_factors_reach_the_fit_and_survive_a_clone():
 def test_an_offset_of_another_shape_is_refused():
     with pytest.raises(DataError, match=r"SoftmaxClassifier: offset has shape \(3,\), expected"):
         SoftmaxClassifier().fit([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1], offset=[1, 2, 3])
+
+
+def test_summary_is_that_of_summarize_in_the_words_of_the_fit():
+    X, y = load_iris(return_X_y=True)
+    labels = np.array(["s", "ve", "vi"])[y]
+    classifier = SoftmaxClassifier().fit(X, labels)
+    found = classifier.summary(X, labels, reference="ve", robust="hc0")
+    expected = summarize(from_arrays(X, labels), reference="ve", robust="hc0")
+    np.testing.assert_array_equal(found.matrix(), expected.matrix())
+    assert found.classes == ("s", "ve", "vi")
+    with pytest.raises(TargetError, match="'unheard'"):
+        classifier.summary(X[:2], ["s", "unheard"])
+    without = SoftmaxClassifier(fit_intercept=False).fit(X, labels).summary(X, labels)
+    assert "(intercept)" not in without.columns

@@ -28,6 +28,7 @@ _HOME = {
     "SoftmaxClassifier": "polylogit.estimator",
     "SoftmaxHead": "polylogit.nn",
     "SoftmaxModel": "polylogit.model",
+    "Summary": "polylogit.diagnostics.inference.summary",
     "chain": "polylogit.steps",
     "choose_C": "polylogit.choice",
     "compare": "polylogit.steps",
@@ -39,6 +40,7 @@ _HOME = {
     "load": "polylogit.serialization",
     "read": "polylogit.data.read",
     "save": "polylogit.serialization",
+    "summarize": "polylogit.diagnostics.inference.summary",
     "tour": "polylogit.lesson",
 }
 _MODULES = ("errors", "formulas", "functional")
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from polylogit.data.read import read
     from polylogit.diagnostics.doctor import doctor
     from polylogit.diagnostics.explain import explain
+    from polylogit.diagnostics.inference.summary import Summary, summarize
     from polylogit.estimator import SoftmaxClassifier
     from polylogit.lesson import tour
     from polylogit.model import SoftmaxModel

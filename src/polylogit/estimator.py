@@ -28,8 +28,9 @@ from polylogit.data.frames import is_frame, read_frame
 from polylogit.data.memory import array_of
 from polylogit.data.offsets import offsets_of
 from polylogit.data.prepare import TARGET, dataset_of_matrix, dataset_of_table
-from polylogit.data.targets import Targets, from_memory, refuse_degenerate, weights_of
+from polylogit.data.targets import Targets, from_memory, known, refuse_degenerate, weights_of
 from polylogit.diagnostics.explain import Explanation, explain
+from polylogit.diagnostics.inference.summary import Summary, summarize
 from polylogit.errors import DataError, OptionError, PolylogitWarning, TargetError
 from polylogit.model import SoftmaxModel
 from polylogit.optim.problem import Certificate, Progress, Status
@@ -295,6 +296,23 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
             raise DataError(f"explain takes one row, not {features.shape[0]}; give X[i : i + 1]")
         return explain(self.model_, features)
 
+    def summary(self, X: Any, y: Any, sample_weight: Any = None, **options: Any) -> Summary:
+        """Coefficients with errors and tests, from a refit to these rows without penalty.
+
+        `options` are those of `polylogit.summarize`. The rows are handed in again, because an
+        estimator keeps none of them: it would be as large as its data, and its pickle would carry
+        them along. Rows are encoded as in `fit`, whose `fit_intercept` counts; nothing else of the
+        fit does, nor is it changed. `sample_weight` counts equal rows.
+        """
+        features, schema = self._features(X), self._fitted().schema
+        n_rows = int(features.shape[0])
+        targets = known(_targets_of(y, n_rows)[0], schema.classes, _HERE).values
+        weights = None if sample_weight is None else weights_of(sample_weight, n_rows, _HERE)
+        rows = Dataset(features, schema, targets, weights, _HERE.source)
+        return summarize(
+            rows, fit_intercept=_switch("fit_intercept", self.fit_intercept), **options
+        )
+
     def _logits(self, X: Any, offset: Any = None) -> np.ndarray:
         features = self._features(X)
         logits: np.ndarray = self.model_.logits(features).numpy()
@@ -342,11 +360,11 @@ def _numbers_of(frame: Any) -> np.ndarray | None:
     Many columns come several times faster this way than as a table, and float32 stays float32.
     """
     try:
-        known = nw.from_native(frame, eager_only=True)
-        plain = all(dtype.is_numeric() for dtype in known.schema.values())
+        read = nw.from_native(frame, eager_only=True)
+        plain = all(dtype.is_numeric() for dtype in read.schema.values())
     except (TypeError, nw.exceptions.NarwhalsError):
         return None  # lazy, or two columns of one name: the table says it better
-    cells = known.to_numpy() if plain else np.array(None)
+    cells = read.to_numpy() if plain else np.array(None)
     return cells if cells.dtype.kind in "iuf" and not np.isnan(cells).any() else None
 
 

@@ -5,7 +5,7 @@ from sklearn.datasets import load_iris, load_wine
 
 from polylogit.design import design_of
 from polylogit.optim import separation
-from polylogit.optim.separation import is_separable, separates
+from polylogit.optim.separation import is_separable, separates, undetermined
 
 
 def asked(X, y, intercept=True):
@@ -50,3 +50,34 @@ def test_a_question_too_large_is_left_open(monkeypatch):
 def test_the_unit_of_a_column_does_not_matter(scale):
     X, y = load_iris(return_X_y=True)
     assert asked(X * scale, y) is True
+
+
+def open_directions(X, y):
+    rows = np.column_stack([np.ones(len(y)), np.asarray(X, dtype=float)])
+    return undetermined(rows, np.asarray(y), int(max(y)) + 1)
+
+
+def test_what_the_likelihood_leaves_open():
+    X, y = load_iris(return_X_y=True)
+    basis = open_directions((X - X.mean(0)) / X.std(0), y)
+    setosa, others = basis[:, 0] - basis[:, 1], basis[:, 2] - basis[:, 1]
+    assert len(basis) == 5 + 5  # shifts of all classes, and setosa against the rest
+    assert np.abs(setosa).max(0).min() > 1e-3
+    assert np.abs(others).max() < 1e-9
+
+
+def test_where_the_classes_overlap_only_shifts_are_open():
+    basis = open_directions([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1])
+    assert len(basis) == 2
+    np.testing.assert_allclose(basis[:, 0], basis[:, 1], atol=1e-12)
+
+
+def test_directions_that_separate_in_turn_are_all_found():
+    # x0 separates the last row; x1 the first; neither the rows between
+    X = [[0, 1], [0, 0], [0, 0], [1, 0]]
+    assert len(open_directions(X, [0, 0, 1, 1])) == 3 + 2
+
+
+def test_an_open_question_that_is_too_large(monkeypatch):
+    monkeypatch.setattr(separation, "LARGEST_PROGRAM", 10)
+    assert open_directions([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1]) is None

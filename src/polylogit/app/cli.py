@@ -15,7 +15,18 @@ from typing import Annotated, Any
 
 import typer
 
-from polylogit.app.doors import chain, doctor, evaluate, explain, fit, lab, path, predict, tour
+from polylogit.app.doors import (
+    chain,
+    doctor,
+    evaluate,
+    explain,
+    fit,
+    lab,
+    path,
+    predict,
+    summary,
+    tour,
+)
 from polylogit.app.doors.options import INTERRUPTED
 from polylogit.errors import InputError, PolylogitError
 from polylogit.version import __version__
@@ -52,6 +63,7 @@ for _command in (
     path.path,
     predict.predict,
     evaluate.evaluate,
+    summary.summary,
     lab.lab,
     chain.chain,
     tour.tour,
