@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import torch
 
 WORTH_A_THREAD = 2e7  # multiply-adds of a pass, per thread
-TRIAL = 384  # rows and columns of the matrices multiplied to see what threads bring
+TRIAL = 256  # rows and columns of the matrices multiplied to see what threads bring
 TRIALS = 3  # of which the best counts
 GAIN = 0.8  # of the time on one thread, at most, for more to be worth having
 
