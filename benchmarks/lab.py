@@ -3,8 +3,8 @@
     python -m benchmarks.lab
 
 The server is `polylogit lab` in a process of its own. A key on the slider of a logit is timed in
-the page, from the key event until the new digits stand there; a picture counts when the boundary has
-been painted from another step. Needs what `make test-browser` sets up.
+the page, from the key event until the new digits stand there; a picture counts when the boundary
+has been painted from another step. Needs what `make test-browser` sets up.
 """
 
 from __future__ import annotations
