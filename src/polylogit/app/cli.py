@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from polylogit.app.doors import (
+    calibrate,
     chain,
     doctor,
     evaluate,
@@ -63,6 +64,7 @@ for _command in (
     path.path,
     predict.predict,
     evaluate.evaluate,
+    calibrate.calibrate,
     summary.summary,
     lab.lab,
     chain.chain,

@@ -60,13 +60,13 @@ def from_arrays(
 def read_npy(path: Path) -> Matrix:
     """Read the features from an npy file."""
     refuse_foreign(head_of(path), "npy", path)
-    return Matrix(features_of(_loaded(path), Rows(called(path))), source=called(path))
+    return Matrix(features_of(loaded(path), Rows(called(path))), source=called(path))
 
 
 def read_npz(path: Path) -> Matrix:
     """Read features, labels and weights from an npz file; see the module's table."""
     refuse_foreign(head_of(path), "zip", path)
-    arrays = _loaded(path)
+    arrays = loaded(path)
     where = Rows(called(path))
     if set(_CSR) <= set(arrays) and not set(FEATURES) & set(arrays):
         _refuse_other_sparse(arrays, where)
@@ -101,7 +101,7 @@ def _refuse_other_sparse(arrays: Mapping[str, np.ndarray], where: Rows) -> None:
         )
 
 
-def _loaded(path: Path) -> Any:
+def loaded(path: Path) -> Any:
     """Load without pickle: an array, or a dict of arrays."""
     with opened(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about files written by Python 2, which are read well

@@ -149,6 +149,12 @@ def cross_fitted(
     return answer
 
 
+def log_scores(scores: Any, reads: Reads) -> np.ndarray:
+    """The log-probabilities (N, K) that the scores stand for before any calibration."""
+    logits = torch.from_numpy(np.ascontiguousarray(_logits(np.asarray(scores), reads)))
+    return np.asarray(functional.log_softmax(logits, 1).numpy())
+
+
 # ------------------------------------------------------------------------------------- the scores
 
 

@@ -1,0 +1,121 @@
+"""`polylogit calibrate`: a model calibrated is a model again; scores of any model have theirs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import polylogit
+from polylogit.app import cli
+from polylogit.data.labels import read_labels
+from polylogit.diagnostics.recalibration import calibrate
+from polylogit.errors import DataError
+
+K, N = 3, 400
+
+
+def draw(seed):
+    """Rows, labels drawn from a softmax of them, and its logits."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(N, 4))
+    z = X @ rng.normal(size=(4, K))
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    return X, np.array([rng.choice(K, p=row) for row in p]), z
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    X, y, z = draw(0)
+    words = np.array(["red", "green", "blue"])[y]
+    frame = pd.DataFrame(X, columns=["a", "b", "c", "d"]).assign(label=words)
+    frame[:200].to_csv("train.csv", index=False)
+    frame[200:].to_csv("new.csv", index=False)
+    model = polylogit.fit(polylogit.read("train.csv", target="label"), C=1e4).model
+    sure = polylogit.SoftmaxModel(3 * model.weight, 3 * model.bias, model.schema, model.record)
+    polylogit.save(sure, "sure.model")
+    np.save("z.npy", 3 * z)
+    np.save("y.npy", y)
+    pd.DataFrame(3 * z, columns=["0", "1", "2"]).to_csv("z.csv", index=False)
+    pd.Series(y, name="y").to_csv("y.csv", index=False)
+    return z, y
+
+
+def typed(capsys, line):
+    status = cli.run(line.split())
+    return status, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("method", ["temperature", "vector", "matrix"])
+def test_an_overconfident_model_becomes_an_honest_one(capsys, method):
+    line = f"calibrate sure.model new.csv --method {method} --model new.model --json"
+    status, out, _ = typed(capsys, line)
+    found = json.loads(out)
+    assert status == 0
+    assert found["temperature"] > 2
+    assert found["after"]["log_loss"] < found["before"]["log_loss"] - 0.05
+    assert found["after"]["smooth_error"] < found["before"]["smooth_error"]
+    data = polylogit.read("new.csv", target="label", schema=polylogit.load("new.model").schema)
+    one, other = (polylogit.load(name).probabilities(data.features) for name in
+                  ("sure.model", "new.model"))  # fmt: skip
+    assert float(other.max(1).values.mean()) < float(one.max(1).values.mean())
+    if method == "temperature":
+        assert torch.equal(one.argmax(1), other.argmax(1))
+
+
+def test_the_text_shows_before_and_after(capsys):
+    status, out, _ = typed(capsys, "calibrate sure.model new.csv --method temperature")
+    assert status == 0
+    assert "temperature scaling on 200 rows" in out
+    assert "before" in out
+    assert "every fifth of the rows" in out
+
+
+@pytest.mark.parametrize("scores", ["z.npy", "z.csv"])
+@pytest.mark.parametrize("labels", ["y.npy", "y.csv"])
+def test_scores_of_any_model(capsys, here, scores, labels):
+    z, y = here
+    line = f"calibrate --logits {scores} --targets {labels} --method temperature --model c.model"
+    status, out, _ = typed(capsys, f"{line} --json")
+    found = json.loads(out)
+    truth = calibrate(3 * z, y, classes=(0, 1, 2), method="temperature")
+    assert status == 0
+    assert found["temperature"] == pytest.approx(
+        truth.model.record["calibrator"]["temperature"], rel=1e-6
+    )
+    assert found["classes"] == [0, 1, 2]
+    assert polylogit.load("c.model").classes == (0, 1, 2)
+
+
+def test_labels_come_from_an_array_or_a_single_column():
+    assert read_labels("y.npy").codes.tolist() == read_labels("y.csv").codes.tolist()
+    for wrong, says in (("z.npy", r"labels must be an array \(N,\)"), ("z.csv", "has one column")):
+        with pytest.raises(DataError, match=says):
+            read_labels(wrong)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("calibrate", "calibrate takes MODEL and DATA, or --logits FILE"),
+        ("calibrate sure.model", "calibrate takes MODEL and DATA"),
+        ("calibrate sure.model new.csv --logits z.npy", "calibrate takes MODEL and DATA"),
+        ("calibrate --logits z.npy --probabilities z.npy --targets y.npy", "calibrate takes"),
+        ("calibrate --logits z.npy", "calibrate takes"),
+        ("calibrate sure.model new.csv --method matrx", "did you mean 'matrix'"),
+        ("calibrate sure.model new.csv --method dirichlet", "no softmax model can hold it"),
+        ("calibrate sure.model new.csv --model new.csv", "would overwrite what is read"),
+        ("calibrate --logits z.npy --targets short.csv", "there must be one label for each row"),
+        ("calibrate --logits z.npy --targets two.csv", "has 3 columns"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_one_line(capsys, line, says):
+    Path("short.csv").write_text("y\n0\n1\n2\n", encoding="utf-8")
+    Path("two.csv").write_text("y\n" + "0\n1\n" * (N // 2), encoding="utf-8")
+    status, out, err = typed(capsys, line)
+    assert (status, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
