@@ -239,7 +239,7 @@ def _confusion(told: dict[str, Any], words: dict[str, str]) -> str:
     scores, classes = told["scores"], told["classes"][:MOST_CLASSES]
     shown = len(classes)
     counts = [row[:shown] for row in scores["confusion"][:shown]]
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in ["", *classes])
+    head = _header(["", *classes])
     body = "".join(_confusion_row(name, row) for name, row in zip(classes, counts, strict=True))
     matrix = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     names = ("class", "precision", "recall", "support")
@@ -341,12 +341,19 @@ def _short(value: float | None) -> str:
 
 
 def _table(cells: Cells) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in cells[0])
+    head = _header(cells[0])
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in cells[1:]
     )
     top = f"<thead><tr>{head}</tr></thead>" if any(cells[0]) else ""
     return _scrolling(f"<table>{top}<tbody>{rows}</tbody></table>")
+
+
+def _header(names: Sequence[str]) -> str:
+    """The first row; an empty corner heads nothing, so it is no header."""
+    return "".join(
+        f'<th scope="col">{escape(name)}</th>' if name else "<td></td>" for name in names
+    )
 
 
 def _scrolling(table: str) -> str:
