@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 import polylogit
 from polylogit.app import cli
 from polylogit.app.commands.report import gather
-from polylogit.app.texts import report as text
+from polylogit.app.commands.report.coverage import COVERAGES, coverage
+from polylogit.app.texts.report import fitting, trust
+from polylogit.app.texts.report.page import page as whole_page
+from polylogit.app.texts.report.words import WORDS
 from polylogit.data.read import prepare, read_table, split
 from polylogit.diagnostics.calibration import measure
 from polylogit.diagnostics.explain import explain
@@ -71,6 +75,73 @@ def test_the_numbers_of_a_fit_are_those_of_the_rows_held_out(capsys):
     assert any(model.record["status"] in cell for cell in page.cells)
 
 
+def judged(name="penguins", target="species"):
+    """Log-probabilities and codes of the rows that `FIT` holds out."""
+    model = polylogit.load("m.safetensors")
+    _, held = split(read_table(name, target=target), target=target, fraction=0.2, seed=0)
+    data = prepare(held, target=target, schema=model.schema)
+    return model.log_probabilities(data.features).numpy(), data.targets
+
+
+def test_sets_are_made_by_one_half_of_the_rows_held_out_and_counted_on_the_other(capsys):
+    typed(capsys, FIT)
+    log_p, codes = judged()
+    order = np.random.default_rng(0).permutation(len(codes))
+    made, counted = order[: (len(order) + 1) // 2], order[(len(order) + 1) // 2 :]
+    p = np.exp(log_p)
+    strange = np.sort(1 - p[made, codes[made]])
+    cells = read("r.html").cells
+    for asked in (0.8, 0.9, 0.95):
+        rank = int(np.ceil((len(made) + 1) * asked))
+        inside = 1 - p[counted] <= strange[rank - 1] + 1e-12
+        inside[np.arange(len(counted)), p[counted].argmax(1)] = True
+        low, high = beta.ppf([0.025, 0.975], rank, len(made) + 1 - rank)
+        line = [
+            f"{asked:g}",
+            f"{inside.sum(1).mean():.2f}",
+            f"{(inside.sum(1) == 1).mean():.4f}",
+            f"{inside[np.arange(len(counted)), codes[counted]].mean():.4f}",
+            f"{low:.3f} – {high:.3f}",
+        ]
+        start = cells.index(line[0], cells.index(WORDS["en"]["sets"]))
+        assert cells[start : start + 5] == line
+    assert any(f"from {len(made)} of these" in cell for cell in cells)
+
+
+def test_sets_of_calibrated_rows_hold_the_truth_as_often_as_asked():
+    rng = np.random.default_rng(1)
+    p = rng.dirichlet(np.ones(4), size=8000)
+    codes = (p.cumsum(1) < rng.random((8000, 1))).sum(1)
+    found = coverage(p, codes)
+    for one, asked in zip(found["sets"], COVERAGES, strict=True):
+        error = np.sqrt(2 * asked * (1 - asked) / 4000)  # of the thresholds and of the count
+        assert abs(one["holds_truth"] - asked) < 3 * error
+        assert one["interval"][0] < asked < one["interval"][1]
+        assert not one["full"]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (f"{FIT} --holdout 0", "no_sets_training"),
+        (f"{FIT} --holdout 0.02", "no_sets_few"),
+    ],
+)
+def test_without_enough_rows_of_their_own_a_sentence_stands_for_the_sets(capsys, line, says):
+    typed(capsys, line)
+    cells = read("r.html").cells
+    assert WORDS["en"][says] in cells
+    assert WORDS["en"]["holds"] not in cells
+
+
+def test_a_half_too_small_for_the_largest_sets_is_named():
+    p = np.full((30, 2), 0.5)
+    found = coverage(p, np.zeros(30, dtype=int))
+    assert [one["full"] for one in found["sets"]] == [False, False, True]
+    page = Reader(trust.sets({"coverage": found}, WORDS["en"]))
+    assert WORDS["en"]["full_sets"].format(rows=15) in page.cells
+
+
 @pytest.mark.parametrize("lang", ["en", "ko"])
 def test_a_page_on_new_rows_stands_alone(capsys, lang):
     typed(capsys, FIT)
@@ -80,7 +151,7 @@ def test_a_page_on_new_rows_stands_alone(capsys, lang):
     reader = Reader(page)
     assert status == 0
     assert ("lang", lang) in reader.attributes
-    assert text.WORDS[lang]["trust"] in reader.cells
+    assert WORDS[lang]["trust"] in reader.cells
     assert "script" not in reader.tags
     assert not re.search(r"\b(src|href)=|url\(|@import", page)
     pictures = reader.tags.count("svg")
@@ -104,16 +175,44 @@ def test_a_refit_does_not_judge_itself_on_rows_that_it_saw(capsys):
 
 
 def test_the_path_of_a_choice_is_drawn_and_listed():
-    lines = [
-        {"C": C, "train_loss": 0.5, "loss": loss, "standard_error": 0.01, "accuracy": 0.9,
-         "effective_dof": 3.0}
-        for C, loss in ((0.1, 0.6), (1.0, 0.55), (None, None))
-    ]  # fmt: skip
-    page = Reader(text._path({"path": lines}, text.WORDS["en"]))
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    data = polylogit.from_arrays(rows, (rows[:, 0] + rows[:, 1] ** 2 > 0.5).astype(int))
+    choice = polylogit.choose_C(data)
+    found = gather(choice.model, data, "training", choice)
+    page = Reader(fitting.path(found, WORDS["en"]))
     assert page.tags.count("svg") == 1
-    assert "0.55" in page.cells
-    assert "∞" in page.cells
-    assert text._path({"path": []}, text.WORDS["en"]) == ""
+    assert choice.note in page.cells
+    for line in choice.table:
+        numbers = (line.C, line.train_loss, line.loss, line.standard_error, line.accuracy,
+                   line.effective_dof)  # fmt: skip
+        cells = [f"{number:.4g}" for number in numbers]
+        start = page.cells.index(cells[0], page.cells.index("C"))
+        assert page.cells[start : start + 6] == cells
+        assert (page.cells[start - 1] == "✓") == (line.C == choice.C)
+    (label,) = (value for name, value in page.attributes if name == "aria-label")
+    assert f"chosen: C = {choice.C:.3g}" in label
+    assert f"{min(line.loss for line in choice.table):.3g}" in label
+
+
+def test_a_loss_that_is_infinite_is_left_out_of_the_plot_and_stands_in_the_table():
+    lines = [
+        {"C": C, "train_loss": 0.5, "loss": loss, "standard_error": error, "accuracy": 0.9,
+         "effective_dof": 3.0}
+        for C, loss, error in ((0.1, 0.6, 0.1), (1.0, 0.55, 0.1), (10.0, None, None))
+    ]  # fmt: skip
+    choice = {"C": 1.0, "table": lines, "note": None}
+    page = Reader(fitting.path({"choice": choice}, WORDS["en"]))
+    assert page.tags.count("circle") == 4
+    assert page.cells.count("∞") == 2
+
+
+def test_a_path_that_nobody_walked_is_a_sentence(capsys):
+    typed(capsys, FIT)
+    assert "C = 0.001 was given, so nothing was chosen." in read("r.html").cells
+    note = "auto is 1 here: the rows are streamed"
+    choice = {"C": 1.0, "table": [], "note": note}
+    assert note in Reader(fitting.path({"choice": choice}, WORDS["en"])).cells
+    assert fitting.path({"choice": None}, WORDS["en"]) == ""
 
 
 def test_names_cannot_break_the_page():
@@ -123,16 +222,16 @@ def test_names_cannot_break_the_page():
     model = polylogit.fit(data, C=1.0).model
     told = gather(model, data, "data") | {"source": "<script>alert(1)</script>"}
     for lang in ("en", "ko"):
-        page = text.page(told, lang)
+        page = whole_page(told, lang)
         assert "<script>" not in page
         assert "<b>" not in page
 
 
 def test_both_languages_say_the_same_things():
-    assert text.WORDS["en"].keys() == text.WORDS["ko"].keys()
-    for name, words in text.WORDS["en"].items():
+    assert WORDS["en"].keys() == WORDS["ko"].keys()
+    for name, words in WORDS["en"].items():
         fields = re.findall(r"{(\w+)}", words)
-        assert sorted(fields) == sorted(re.findall(r"{(\w+)}", text.WORDS["ko"][name]))
+        assert sorted(fields) == sorted(re.findall(r"{(\w+)}", WORDS["ko"][name]))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from typing import Any, cast
 import numpy as np
 
 from polylogit import storage
+from polylogit.app.commands.report.coverage import coverage
 from polylogit.app.commands.scoring import label_codes
-from polylogit.app.texts import report as text
+from polylogit.app.texts.report.page import page
 from polylogit.data.dataset import Dataset
 from polylogit.diagnostics.calibration import measure
 from polylogit.diagnostics.explain import explain
@@ -27,7 +28,7 @@ MOST_EXPLAINED = 3  # features of a row
 
 def write(path: Path, told: dict[str, Any], lang: str) -> None:
     """The page, whole or not at all."""
-    storage.write_atomically(path, text.page(told, lang).encode())
+    storage.write_atomically(path, page(told, lang).encode())
 
 
 def gather(
@@ -51,7 +52,8 @@ def gather(
         "scores": scores.to_json(),
         "calibration": measure(log_p, codes).to_json(),
         "convergence": _convergence(outcome),
-        "path": [line.to_json() for line in getattr(outcome, "table", ())],
+        "choice": None if outcome is None else _choice(outcome),
+        "coverage": _coverage(log_p, codes, where),
         "strongest": _strongest(model),
         "worst": _worst(model, judged, log_p, codes),
         "base_rate_loss": _base_rate_loss(scores),
@@ -68,6 +70,22 @@ def _convergence(outcome: Fit | None) -> list[list[float]]:
     if certificate.proven:
         told.append((outcome.solution.statistics.passes, certificate.gap))
     return [list(pair) for pair in told]
+
+
+def _choice(outcome: Fit) -> dict[str, Any]:
+    """The C of the fit, and the path that it was chosen from, if it was chosen."""
+    return {
+        "C": outcome.C if math.isfinite(outcome.C) else None,
+        "note": getattr(outcome, "note", None),
+        "table": [line.to_json() for line in getattr(outcome, "table", ())],
+    }
+
+
+def _coverage(log_p: np.ndarray, codes: np.ndarray, where: str) -> dict[str, Any]:
+    """Prediction sets, which take rows that the model was not fitted on."""
+    if where == "training":
+        return {"why": "training", "sets": []}
+    return coverage(np.exp(log_p), codes)
 
 
 def _base_rate_loss(scores: Scores) -> float:

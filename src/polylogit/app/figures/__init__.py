@@ -1,0 +1,1 @@
+"""Plots as SVG with a text alternative; the numbers come from below."""

@@ -1,0 +1,101 @@
+"""The path that C was chosen from: both losses over log C, and how free each fit is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from polylogit.app.figures.frame import (
+    ONE,
+    TWO,
+    Axis,
+    Figure,
+    Frame,
+    Points,
+    axes,
+    band,
+    curve,
+    dots,
+    drawn,
+    spanning,
+    told,
+    upright,
+    words,
+)
+
+WIDE, HIGH = 560.0, 400.0
+LOSSES, FREE = (46.0, 190.0), (276.0, 74.0)  # where the two frames begin, and how high they are
+
+Lines = Sequence[Mapping[str, Any]]
+
+
+def path_figure(lines: Lines, chosen: float | None, names: Mapping[str, str]) -> Figure:
+    """Lines as of `Candidate.to_json`; `names` gives C, loss, train, loo, error, dof and chosen."""
+    known = [line for line in lines if line["C"] is not None and line["loss"] is not None]
+    C = spanning(names["C"], (line["C"] for line in known), log=True)
+    losses = Frame(C, _losses_axis(known, names["loss"]), top=LOSSES[0], height=LOSSES[1])
+    free = Frame(C, _free_axis(known, names["dof"]), top=FREE[0], height=FREE[1])
+    marks = [axes(losses, x_labels=False), *_losses(losses, known), _legend(losses, names)]
+    marks += [axes(free), *_free(free, known)]
+    if chosen is not None:
+        place, _ = losses.at(chosen, losses.y.low)
+        marks += [upright(losses, chosen), upright(free, chosen)]
+        marks += [words(place, FREE[0] - 30, names["chosen"].format(C=f"{chosen:.3g}"), "middle")]
+    return drawn(WIDE, HIGH, _alternative(known, chosen, names), *marks)
+
+
+def _points(lines: Lines, key: str, errors: float = 0.0) -> Points:
+    """(C, value + so many standard errors), where the value is finite."""
+    return [
+        (line["C"], line[key] + errors * (line["standard_error"] or 0.0) if errors else line[key])
+        for line in lines
+        if line[key] is not None
+    ]
+
+
+def _losses_axis(lines: Lines, name: str) -> Axis:
+    shown = (*_points(lines, "train_loss"), *_points(lines, "loss", -1), *_points(lines, "loss", 1))
+    return spanning(name, (y for _, y in shown))
+
+
+def _free_axis(lines: Lines, name: str) -> Axis:
+    return Axis(name, 0.0, max(y for _, y in _points(lines, "effective_dof")))
+
+
+def _losses(frame: Frame, lines: Lines) -> tuple[str, ...]:
+    left_out = _points(lines, "loss")
+    return (
+        band(frame, _points(lines, "loss", -1), _points(lines, "loss", 1)),
+        curve(frame, _points(lines, "train_loss"), TWO),
+        curve(frame, left_out),
+        dots(frame, left_out),
+    )
+
+
+def _free(frame: Frame, lines: Lines) -> tuple[str, str]:
+    points = _points(lines, "effective_dof")
+    return curve(frame, points), dots(frame, points)
+
+
+def _legend(frame: Frame, names: Mapping[str, str]) -> str:
+    """A piece of each line with its name, above the frame."""
+    y, right = 12.0, frame.left + frame.width
+    pieces = ((right - 330, names["loo"], ONE), (right - 130, names["train"], TWO))
+    return "".join(
+        f'<path {look} d="M{x:g},{y:g}h24"/>{words(x + 30, y + 4, name, "start")}'
+        for x, name, look in pieces
+    )
+
+
+def _alternative(lines: Lines, chosen: float | None, names: Mapping[str, str]) -> str:
+    said = [
+        told(names[name], _points(lines, key))
+        for name, key in (
+            ("loo", "loss"),
+            ("error", "standard_error"),
+            ("train", "train_loss"),
+            ("dof", "effective_dof"),
+        )
+    ]
+    mark = [] if chosen is None else [names["chosen"].format(C=f"{chosen:.3g}")]
+    return "; ".join([*mark, *said])

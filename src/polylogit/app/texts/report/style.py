@@ -1,0 +1,41 @@
+"""How a report looks: light and dark, on a screen, a phone and paper."""
+
+from __future__ import annotations
+
+STYLE = """
+:root {
+  color-scheme: light dark; --ink: #1b1d22; --soft: #5a6068; --paper: #fbfbf9; --card: #fff;
+  --line: #d9dbdf; --one: #0072b2; --two: #b34700; --shade: 0,114,178;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --ink: #e8e9ec; --soft: #a3a9b2; --paper: #131417; --card: #1c1e22; --line: #3a3d44;
+    --one: #56b4e9; --two: #e69f00; --shade: 86,180,233;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; word-break: keep-all;
+}
+h1 { font-size: 1.6rem; margin-bottom: .2rem; }
+h2 { font-size: 1.15rem; margin: 0 0 .6rem; }
+p { margin: .3rem 0; }
+.soft { color: var(--soft); }
+section {
+  background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
+  padding: 1rem 1.2rem; margin: 1rem 0; break-inside: avoid;
+}
+.cards { display: flex; flex-wrap: wrap; gap: 1rem 2.4rem; }
+.cards dt { color: var(--soft); font-size: .9rem; }
+.cards dd { margin: 0; font-size: 1.5rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; margin: .6rem 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
+th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+svg { max-width: 100%; height: auto; display: block; }
+svg .one { stroke: var(--one); }
+svg .two { stroke: var(--two); }
+svg .dot, svg .band { fill: var(--one); }
+@media print { body { margin: 0; max-width: none; } section { border: 0; padding: 0; } }
+"""
