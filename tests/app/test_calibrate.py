@@ -119,3 +119,95 @@ def test_what_cannot_be_calibrated_is_one_line(capsys, line, says):
     assert (status, out) == (2, "")
     assert says in err
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def foreign(here):
+    """Calibrators of foreign scores in files, by what they read and their method."""
+    z, y = here
+    p = np.exp(3 * z) / np.exp(3 * z).sum(1, keepdims=True)
+    words = np.array(["red", "green", "blue"])
+    table = pd.DataFrame(p, columns=words)
+    table[["blue", "red", "green"]].to_csv("p.csv", index=False)
+    table.assign(y=words[y], note="x").to_csv("labelled.csv", index=False)
+    table.set_axis(["u", "v", "w"], axis=1)[["w", "v", "u"]].to_csv("nameless.csv", index=False)
+    np.save("p.npy", p[:, [2, 1, 0]])  # blue, green, red
+    made = {
+        (reads, method): calibrate(scores, words[y], classes=words, method=method, reads=reads)
+        for reads, scores in (("probabilities", p), ("logits", 3 * z))
+        for method in ("temperature", "dirichlet")
+    }
+    for (reads, method), calibrator in made.items():
+        polylogit.save(calibrator.model, f"{reads}-{method}.model")
+    in_order = calibrate(p[:, [2, 1, 0]], words[y], method="matrix", reads="probabilities")
+    polylogit.save(in_order.model, "in-order.model")
+    return made, p, 3 * z
+
+
+def predicted(capsys, line):
+    status, out, err = typed(capsys, f"predict {line} --json")
+    assert (status, err) == (0, "")
+    return json.loads(out)
+
+
+@pytest.mark.parametrize("method", ["temperature", "dirichlet"])
+def test_a_calibrator_predicts_from_scores(capsys, foreign, method):
+    made, p, _ = foreign
+    expected = made["probabilities", method].probabilities(p)
+    for source in ("p.csv", "labelled.csv"):  # by name, in any order, beside anything else
+        found = predicted(capsys, f"probabilities-{method}.model {source}")
+        assert found["classes"] == ["red", "green", "blue"]
+        np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-12)
+    assert found["ignored"] == ["y", "note"]
+
+
+def test_nameless_scores_stand_in_the_order_of_the_classes(capsys, foreign):
+    _, p, _ = foreign
+    model = polylogit.load("in-order.model")
+    expected = model.probabilities(np.log(p[:, [2, 1, 0]] + np.finfo(float).eps))
+    for source in ("p.npy", "nameless.csv"):
+        found = predicted(capsys, f"in-order.model {source}")
+        assert found["classes"] == ["blue", "green", "red"]
+        np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-12)
+
+
+def test_logits_reach_the_dirichlet_form_as_log_p(capsys, foreign):
+    made, _, z = foreign
+    pd.DataFrame(z, columns=["red", "green", "blue"]).to_csv("words.csv", index=False)
+    found = predicted(capsys, "logits-dirichlet.model words.csv")
+    expected = made["logits", "dirichlet"].probabilities(z)
+    np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-12)
+
+
+def test_sets_of_scores(capsys, foreign):
+    line = "probabilities-dirichlet.model p.csv --sets 0.9 --calibration labelled.csv"
+    found = predicted(capsys, line)
+    assert found["sets"]["n_rows"] == [N]
+    inside = [["red", "green", "blue"][label] in row
+              for label, row in zip(np.load("y.npy"), found["set"], strict=True)]  # fmt: skip
+    assert np.mean(inside) >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("evaluate C new.csv", "polylogit predict takes it"),
+        ("evaluate C new.csv --report r.html", "polylogit predict takes it"),
+        ("explain C new.csv --row 1", "polylogit predict takes it"),
+        ("calibrate C new.csv", "polylogit predict takes it"),
+        ("predict C new.csv", "that the model needs: 'red', 'green', 'blue'"),
+        ("predict C two.csv", "lacks a column that the model needs: 'blue'"),
+        ("predict C gap.csv", "missing"),
+        ("predict C z.csv", "outside 0..1"),
+        ("predict C z.npy --memory 2GiB", "not the scores of a calibrator"),
+        ("predict C p.csv --sets 0.9 --calibration p.csv", "no column 'y'"),
+    ],
+)
+@pytest.mark.usefixtures("foreign")
+def test_a_calibrator_is_not_taken_for_a_model_of_rows(capsys, line, says):
+    Path("two.csv").write_text("red,green,other\n0.5,0.5,0.5\n", encoding="utf-8")
+    Path("gap.csv").write_text("red,green,blue\n0.5,,0.5\n0.2,0.4,0.4\n", encoding="utf-8")
+    status, out, err = typed(capsys, line.replace("C", "probabilities-dirichlet.model"))
+    assert (status, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1

@@ -166,7 +166,9 @@ def test_a_calibrated_model_is_one_model(method):
     composed = made.compose(base)
     torch.testing.assert_close(composed.probabilities(X), made.probabilities(base.logits(X)))
     assert composed.schema == base.schema
-    assert composed.record["calibrator"]["method"] == method
+    assert composed.record["calibration"]["method"] == method
+    with pytest.raises(ModelFileError, match="is no calibrator"):
+        Calibrator.of(composed)  # its columns are those of the model, not scores
 
 
 def test_what_cannot_be_composed_is_refused():

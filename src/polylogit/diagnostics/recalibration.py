@@ -65,8 +65,7 @@ class Calibrator:
     @classmethod
     def of(cls, model: SoftmaxModel) -> Calibrator:
         """The calibrator in a model that was saved as one; `ModelFileError` for any other."""
-        found = model.record.get("calibrator")
-        said = found if isinstance(found, dict) else {}
+        said = cast("dict[str, object]", model.record["calibrator"] if is_calibrator(model) else {})
         method, reads = said.get("method"), said.get("reads")
         if method not in get_args(Method) or reads not in get_args(Reads):
             raise ModelFileError(
@@ -75,10 +74,13 @@ class Calibrator:
             )
         return cls(model, cast("Method", method), cast("Reads", reads))
 
+    def columns(self, scores: Any) -> np.ndarray:
+        """What `model` reads (N, K): the logits, or the logarithm of the probabilities."""
+        return _features(_logits(np.asarray(scores), self.reads), self.method)
+
     def log_probabilities(self, scores: Any) -> Tensor:
         """Calibrated log-probabilities (N, K)."""
-        z = _features(_logits(np.asarray(scores), self.reads), self.method)
-        return self.model.log_probabilities(z)
+        return self.model.log_probabilities(self.columns(scores))
 
     def probabilities(self, scores: Any) -> Tensor:
         """Calibrated probabilities (N, K)."""
@@ -100,7 +102,7 @@ class Calibrator:
                 f"a calibrator of the classes {listed(self.model.classes)} cannot follow a model "
                 f"of {listed(model.classes)}"
             )
-        record = {**model.record, **self.model.record}
+        record = {**model.record, "calibration": self.model.record["calibrator"]}
         weight, bias = self.model.weight @ model.weight, self.model.weight @ model.bias
         return SoftmaxModel(weight, bias + self.model.bias, model.schema, record)
 
@@ -153,6 +155,11 @@ def log_scores(scores: Any, reads: Reads) -> np.ndarray:
     """The log-probabilities (N, K) that the scores stand for before any calibration."""
     logits = torch.from_numpy(np.ascontiguousarray(_logits(np.asarray(scores), reads)))
     return np.asarray(functional.log_softmax(logits, 1).numpy())
+
+
+def is_calibrator(model: SoftmaxModel) -> bool:
+    """Whether its columns are the scores of another model; see `Calibrator`."""
+    return isinstance(model.record.get("calibrator"), dict)
 
 
 # ------------------------------------------------------------------------------------- the scores

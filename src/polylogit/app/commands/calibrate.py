@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import scipy.sparse
 
 from polylogit import serialization
 from polylogit.app.commands.files import as_text, check_output, load_model
+from polylogit.app.commands.scores import dense
 from polylogit.app.commands.scoring import label_codes
 from polylogit.app.terminal import Watch
 from polylogit.data.labels import read_labels
@@ -87,8 +87,7 @@ def calibrate_scores(
     check_output("--model", output, request.scores, request.targets)
     watch.stage(f"reading {request.scores}")
     table = read(request.scores, delimiter=delimiter)
-    features: Any = table.features
-    scores = features.toarray() if scipy.sparse.issparse(features) else np.asarray(features)
+    scores = dense(table)
     labels = read_labels(request.targets)
     if len(labels.codes) != len(scores):
         raise DataError(

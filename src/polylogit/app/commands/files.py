@@ -7,7 +7,8 @@ from pathlib import Path
 
 from polylogit import serialization, storage
 from polylogit.app.terminal import Watch
-from polylogit.errors import OptionError
+from polylogit.diagnostics.recalibration import is_calibrator
+from polylogit.errors import ModelFileError, OptionError
 from polylogit.model import SoftmaxModel
 
 
@@ -27,6 +28,12 @@ def as_text(path: Path | None) -> str | None:
 
 
 def load_model(path: Path, watch: Watch) -> SoftmaxModel:
-    """The model in a file."""
+    """The model in a file; a calibrator of foreign scores is none, for it knows no rows."""
     watch.stage(f"loading {path}")
-    return serialization.load(path)
+    model = serialization.load(path)
+    if is_calibrator(model):
+        raise ModelFileError(
+            f"model file {path}: a calibrator of another model's scores, which knows no rows; "
+            "polylogit predict takes it, with a file of such scores"
+        )
+    return model

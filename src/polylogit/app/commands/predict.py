@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 
-from polylogit import functional, storage
-from polylogit.app.commands.files import as_text, check_output, load_model
+from polylogit import functional, serialization, storage
+from polylogit.app.commands.files import as_text, check_output
+from polylogit.app.commands.scores import read_scores
 from polylogit.app.commands.scoring import cells_note, label_codes, parts_of, row_slices
 from polylogit.app.terminal import Watch
 from polylogit.data.dataset import Dataset
 from polylogit.data.read import prepare, read, read_table
 from polylogit.diagnostics.conformal import ConformalSets, Scoring, conformal
+from polylogit.diagnostics.recalibration import Calibrator, is_calibrator
 from polylogit.errors import OptionError
 from polylogit.model import SoftmaxModel
 from polylogit.schema import Label
@@ -122,23 +125,18 @@ def predict(
     memory: str | None = None,
     sets: SetsRequest | None = None,
 ) -> Prediction:
-    """Predict the rows of a file; with `output`, write them there, whole or not at all."""
+    """Predict the rows of a file; with `output`, write them there, whole or not at all.
+
+    A calibrator of foreign scores takes a file of such scores; see `read_scores`.
+    """
     separator = None if output is None else _separator(output)
     check_output("--output", output, data, path, *([sets.calibration] if sets else []))
-    model = load_model(path, watch)
-    possible = None if sets is None else _possible(model, sets, watch, ignore, delimiter)
+    watch.stage(f"loading {path}")
+    model = serialization.load(path)
+    read_rows = _reader(model, ignore, delimiter, memory)
+    possible = None if sets is None else _possible(model, sets, watch, read_rows)
     watch.stage(f"reading {data}")
-    schema = model.schema
-    # The target is named, in case its labels are in the file: they may be words, like "1" and "x".
-    table = read_table(
-        data,
-        schema=schema,
-        target=schema.target,
-        ignore=ignore,
-        delimiter=delimiter,
-        memory=memory,
-    )
-    dataset = prepare(cast("Any", table), schema=schema)
+    dataset = read_rows(data, labelled=False)
     watch.stage(f"predicting {dataset.n_rows} rows")
     head = {"model": str(path), "output": as_text(output)}
     prediction = _predicted(model, dataset, {**head, **cells_note(dataset, ignore)})
@@ -148,6 +146,36 @@ def predict(
         pieces = prediction.pieces(separator)
         storage.write_atomically(output, (p.encode("utf-8", "backslashreplace") for p in pieces))
     return prediction
+
+
+class Reader(Protocol):
+    """Rows of a file as a model takes them, with their labels if asked."""
+
+    def __call__(self, source: str, *, labelled: bool) -> Dataset:
+        """Read a file."""
+
+
+def _reader(
+    model: SoftmaxModel, ignore: tuple[str, ...], delimiter: str | None, memory: str | None
+) -> Reader:
+    """How the files are read: as rows of the model, or as the scores that a calibrator takes."""
+    taken: dict[str, Any] = {"ignore": ignore, "delimiter": delimiter}
+    if not is_calibrator(model):
+        return partial(_read_rows, model=model, memory=memory, **taken)
+    if memory is not None:
+        raise OptionError("--memory streams the rows of a model, not the scores of a calibrator")
+    return partial(read_scores, calibrator=Calibrator.of(model), **taken)
+
+
+def _read_rows(
+    source: str, *, labelled: bool, model: SoftmaxModel, memory: str | None, **taken: Any
+) -> Dataset:
+    schema = model.schema
+    if labelled:
+        return read(source, target=schema.target or "y", schema=schema, **taken)
+    # The target is named, in case its labels are in the file: they may be words, like "1" and "x".
+    table = read_table(source, schema=schema, target=schema.target, memory=memory, **taken)
+    return prepare(cast("Any", table), schema=schema)
 
 
 def _predicted(model: SoftmaxModel, dataset: Dataset, head: dict[str, Any]) -> Prediction:
@@ -170,22 +198,12 @@ def _predicted(model: SoftmaxModel, dataset: Dataset, head: dict[str, Any]) -> P
 
 
 def _possible(
-    model: SoftmaxModel,
-    request: SetsRequest,
-    watch: Watch,
-    ignore: tuple[str, ...],
-    delimiter: str | None,
+    model: SoftmaxModel, request: SetsRequest, watch: Watch, read_rows: Reader
 ) -> ConformalSets:
     """Thresholds from the labelled rows of the calibration file."""
     scoring = Scoring(cast("Any", request.method))
     watch.stage(f"reading {request.calibration}")
-    dataset = read(
-        request.calibration,
-        target=model.schema.target or "y",
-        schema=model.schema,
-        ignore=ignore,
-        delimiter=delimiter,
-    )
+    dataset = read_rows(request.calibration, labelled=True)
     p = model.probabilities(dataset.features).numpy()
     codes = label_codes(dataset)
     return conformal(p, codes, request.coverage, scoring=scoring, by_class=request.by_class)
