@@ -130,6 +130,12 @@ def test_where_leave_one_out_cannot_work_fit_says_so():
     assert outcome.note == (
         "auto is 1 here: leave-one-out needs a penalty on every column, and a penalty factor is 0"
     )
+    alone = fit(from_arrays([[0.0], [1.0]], ["a", "b"]))
+    assert (alone.C, alone.note) == (
+        1.0,
+        "auto is 1 here: leave-one-out needs a row that is not the last of its class, and there "
+        "is none",
+    )
     with pytest.raises(OptionError, match="groups serve to choose C, but leave-one-out needs"):
         fit(rows, l1_ratio=0.5, groups=np.arange(40))
     with pytest.raises(OptionError, match="leave-one-out needs a smooth penalty"):

@@ -98,7 +98,7 @@ def fit(
         if groups is not None:
             raise OptionError(f"groups serve to choose C, and C is given as {C!r}; leave one out")
         return _plain(prepared.fit(checked_strength(C), start, progress, checkpoint), None)
-    trouble = obstacle(prepared)
+    trouble = obstacle(prepared, groups)
     if trouble is None:
         choice = _chosen(prepared, None, groups, "lowest", progress)
         if checkpoint is None:

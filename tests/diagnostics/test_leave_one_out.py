@@ -11,7 +11,7 @@ from sklearn.datasets import load_iris
 
 from polylogit.data.arrays import from_arrays
 from polylogit.diagnostics.leave_one_out import leave_one_out, obstacle, standard_error
-from polylogit.errors import OptionError, TargetError
+from polylogit.errors import OptionError
 from polylogit.stored import Spill
 from polylogit.training import prepare
 
@@ -163,10 +163,14 @@ def test_a_class_of_one_row_is_reported_and_left_out_of_the_means(grouped):
     assert ours.standard_error == pytest.approx(others.std(ddof=1) / math.sqrt(29))
 
 
-def test_groups_that_are_the_classes_are_refused():
+def test_where_nothing_can_be_left_out_is_said_before_any_fit():
     X, codes = data()
-    with pytest.raises(TargetError, match="none can be left out"):
+    with pytest.raises(OptionError, match="a group that is not the last of its class"):
         left(X, codes, groups=codes)
+    alone = prepared(X[:2], [0, 1])
+    assert "a row that is not the last of its class, and there is none" in obstacle(alone)
+    assert obstacle(prepared(X[:2], [0, 1], weights=np.array([1.0, 2.0]))) is None
+    assert obstacle(prepared(X[:2], [0, 1], label_smoothing=0.1)) is None
 
 
 def test_sparse_rows_offsets_and_penalty_factors():

@@ -31,7 +31,7 @@ from polylogit.data.dataset import Dataset
 from polylogit.design import column_pairs
 from polylogit.diagnostics.optimum import Optimum, tighten
 from polylogit.diagnostics.refit import LARGEST, Removal, batches, refitted, root, stepped
-from polylogit.errors import OptionError, TargetError
+from polylogit.errors import OptionError
 from polylogit.optim.logits import row_slices
 from polylogit.optim.threads import chosen_threads, threads
 from polylogit.stored import StoredRows
@@ -101,7 +101,7 @@ def leave_one_out(
     >>> round(left.loss, 3), left.accuracy, left.excluded
     (1.322, 0.0, ())
     """
-    trouble = obstacle(prepared)
+    trouble = obstacle(prepared, groups)
     if trouble or not 0 < fit.alpha < math.inf:
         raise OptionError(trouble or "leave-one-out needs a penalty, so C below inf")
     units = _units(prepared, groups)
@@ -118,8 +118,11 @@ def work(prepared: Prepared) -> float:
     return rows * size**2 + size**3 + 10.0 * rows * prepared.n_classes**3
 
 
-def obstacle(prepared: Prepared) -> str | None:
-    """Why leave-one-out cannot work for these data and options; None where it can."""
+def obstacle(prepared: Prepared, groups: Any = None) -> str | None:
+    """Why leave-one-out cannot work for these data and options; None where it can.
+
+    Raises `OptionError` for groups that cannot be, see `group_codes`.
+    """
     if prepared.l1_ratio > 0:
         return "leave-one-out needs a smooth penalty, so l1_ratio = 0"
     if isinstance(prepared.dataset.features, StoredRows):
@@ -130,6 +133,9 @@ def obstacle(prepared: Prepared) -> str | None:
         shape = (prepared.dataset.n_rows, prepared.n_classes, prepared.design.n_features)
         size = "{:,} rows, {:,} classes and {:,} columns".format(*shape)
         return f"{size} are too many for leave-one-out"
+    if bool(_lonely(prepared, _units(prepared, groups)).all()):
+        last = "row" if groups is None else "group"
+        return f"leave-one-out needs a {last} that is not the last of its class, and there is none"
     return None
 
 
@@ -186,11 +192,13 @@ def group_codes(groups: Any, dataset: Dataset) -> tuple[Tensor, int]:
     return torch.from_numpy(codes), len(different)
 
 
-def _lonely(optimum: Optimum, units: _Units) -> Tensor:
+def _lonely(prepared: Prepared, units: _Units) -> Tensor:
     """Which units (U,) take all that is left of a class."""
-    mass = optimum.objective.mass
+    mass = prepared.targets.mass(prepared.weights / prepared.weights.sum())
+    nothing = torch.zeros(len(units.of), len(mass), dtype=torch.float64)
+    aims = -prepared.targets.subtract_from(nothing, slice(None))
     taken = torch.zeros(units.count, len(mass), dtype=torch.float64)
-    taken.index_add_(0, units.of, optimum.aims * units.removed[:, None])
+    taken.index_add_(0, units.of, aims * units.removed[:, None])
     return (mass - taken <= ALONE * mass).any(1)
 
 
@@ -201,7 +209,7 @@ def _left_out(
     optimum: Optimum, prepared: Prepared, units: _Units, refits: Refits
 ) -> tuple[Tensor, Tensor, int]:
     """Logits (N, K) without each row's unit, which units (U,) were flagged, how many refitted."""
-    lonely = _lonely(optimum, units)
+    lonely = _lonely(prepared, units)
     if units.grouped:
         logits, influence = _of_groups(optimum, units, torch.nonzero(~lonely)[:, 0])
     else:
@@ -308,10 +316,6 @@ def _judged(
 ) -> LeaveOneOut:
     truth = _truth(prepared)
     losses, seen = _losses(logits, truth), ~logits.isnan().any(1)
-    if not seen.any():
-        raise TargetError(
-            "every row or group is the last of its class, so none can be left out; give C a number"
-        )
     weights = _own_weights(prepared.dataset) * seen
     share = weights / weights.sum()
     right = truth.gather(1, logits.argmax(1, keepdim=True))[:, 0]
