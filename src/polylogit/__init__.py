@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from polylogit.version import __version__
 
 _HOME = {
+    "Calibrator": "polylogit.diagnostics.recalibration",
     "Chain": "polylogit.steps",
     "Choice": "polylogit.choice",
     "Dataset": "polylogit.data.dataset",
@@ -29,9 +30,11 @@ _HOME = {
     "SoftmaxHead": "polylogit.nn",
     "SoftmaxModel": "polylogit.model",
     "Summary": "polylogit.diagnostics.inference.summary",
+    "calibrate": "polylogit.diagnostics.recalibration",
     "chain": "polylogit.steps",
     "choose_C": "polylogit.choice",
     "compare": "polylogit.steps",
+    "conformal": "polylogit.diagnostics.conformal",
     "doctor": "polylogit.diagnostics.doctor",
     "explain": "polylogit.diagnostics.explain",
     "fit": "polylogit.training",
@@ -53,9 +56,11 @@ if TYPE_CHECKING:
     from polylogit.data.arrays import from_arrays
     from polylogit.data.dataset import Dataset
     from polylogit.data.read import read
+    from polylogit.diagnostics.conformal import conformal
     from polylogit.diagnostics.doctor import doctor
     from polylogit.diagnostics.explain import explain
     from polylogit.diagnostics.inference.summary import Summary, summarize
+    from polylogit.diagnostics.recalibration import Calibrator, calibrate
     from polylogit.estimator import SoftmaxClassifier
     from polylogit.lesson import tour
     from polylogit.model import SoftmaxModel
