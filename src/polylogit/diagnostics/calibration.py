@@ -20,6 +20,8 @@ import torch
 from scipy.special import logsumexp
 
 from polylogit.arguments import check_distribution, checked_labels
+from polylogit.data.dataset import Rows
+from polylogit.data.targets import weights_of
 from polylogit.diagnostics.reliability import (
     BINS,
     Curve,
@@ -30,6 +32,7 @@ from polylogit.diagnostics.reliability import (
     log_decomposition,
     reliability_curve,
     smooth_error,
+    weighted_mean,
 )
 from polylogit.errors import InputError
 
@@ -78,11 +81,17 @@ class Calibration:
         }
 
 
-def measure(log_probabilities: np.ndarray, codes: np.ndarray, bins: int = BINS) -> Calibration:
+def measure(
+    log_probabilities: np.ndarray,
+    codes: np.ndarray,
+    bins: int = BINS,
+    *,
+    weights: np.ndarray | None = None,
+) -> Calibration:
     """Measure the calibration of log-probabilities (N, K) against class codes (N,).
 
-    Rows count equally. Raises `InputError` where the rows are no distributions, `TargetError` for
-    a code outside 0..K-1.
+    `weights` (N,) are copies: a row of weight 2 counts as two equal rows. Raises `InputError` where
+    the rows are no distributions, `TargetError` for a code outside 0..K-1 or what is no weight.
 
     >>> log_p = np.log([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
     >>> result = measure(log_p, np.array([0, 1, 1, 1]))
@@ -90,26 +99,32 @@ def measure(log_probabilities: np.ndarray, codes: np.ndarray, bins: int = BINS) 
     (0.75, 0.75, 2)
     """
     log_p, codes = checked_rows(log_probabilities, codes)
+    weights = None if weights is None else weights_of(weights, len(codes), Rows())
     log_not, top = log_complements(log_p), log_p.argmax(1)
     rows = np.arange(len(codes))
     return Calibration(
         n_rows=len(codes),
         bins=bins,
-        top=_event(log_p[rows, top], log_not[rows, top], codes == top, bins),
+        top=_event(log_p[rows, top], log_not[rows, top], codes == top, bins, weights),
         classes=tuple(
-            _event(log_p[:, k], log_not[:, k], codes == k, bins) for k in range(log_p.shape[1])
+            _event(log_p[:, k], log_not[:, k], codes == k, bins, weights)
+            for k in range(log_p.shape[1])
         ),
     )
 
 
 def decomposed(
-    log_probabilities: np.ndarray, recalibrated: np.ndarray, codes: np.ndarray
+    log_probabilities: np.ndarray,
+    recalibrated: np.ndarray,
+    codes: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
 ) -> tuple[Decomposition, Decomposition]:
     """Log loss in nats and Brier score of all K classes, by what `recalibrated` (N, K) wins.
 
     `recalibrated` are log-probabilities of the same rows after a map that was fitted without them;
     then the calibration part is a lower bound of the true one, but for chance, and may come out
-    below 0 where there is nothing to win.
+    below 0 where there is nothing to win. `weights` (N,) weigh all means.
 
     >>> log_p, even = np.log([[0.9, 0.1], [0.9, 0.1]]), np.log([[0.5, 0.5], [0.5, 0.5]])
     >>> log_loss, brier = decomposed(log_p, even, np.array([0, 1]))
@@ -118,11 +133,13 @@ def decomposed(
     """
     log_p, codes = checked_rows(log_probabilities, codes)
     after, _ = checked_rows(recalibrated, codes)
+    weights = None if weights is None else weights_of(weights, len(codes), Rows())
+    counts = np.bincount(codes, weights, minlength=log_p.shape[1])
     with np.errstate(divide="ignore"):  # a class that never occurs is never asked for
-        base = np.log(np.bincount(codes, minlength=log_p.shape[1]) / len(codes))
+        base = np.log(counts / counts.sum())
     three = (log_p, after, np.broadcast_to(base, log_p.shape))
-    log_loss = Decomposition(*(_log_loss(q, codes) for q in three))
-    return log_loss, Decomposition(*(_brier(q, codes) for q in three))
+    log_loss = Decomposition(*(weighted_mean(_log_losses(q, codes), weights) for q in three))
+    return log_loss, Decomposition(*(weighted_mean(_briers(q, codes), weights) for q in three))
 
 
 def log_complements(log_p: np.ndarray) -> np.ndarray:
@@ -153,25 +170,29 @@ def checked_rows(log_probabilities: np.ndarray, codes: np.ndarray) -> tuple[np.n
 
 
 def _event(
-    log_p: np.ndarray, log_not_p: np.ndarray, happened: np.ndarray, bins: int
+    log_p: np.ndarray,
+    log_not_p: np.ndarray,
+    happened: np.ndarray,
+    bins: int,
+    weights: np.ndarray | None,
 ) -> EventCalibration:
     p = np.minimum(np.exp(log_p), 1.0)
     return EventCalibration(
-        said=float(p.mean()),
-        seen=float(happened.mean()),
-        smooth_error=smooth_error(p, happened),
-        debiased_error=debiased_error(p, happened, bins),
-        binned_error=binned_error(p, happened, bins),
-        log_loss=log_decomposition(log_p, log_not_p, happened),
-        brier=brier_decomposition(p, happened),
-        curve=reliability_curve(p, happened, bins),
+        said=weighted_mean(p, weights),
+        seen=weighted_mean(happened, weights),
+        smooth_error=smooth_error(p, happened, weights=weights),
+        debiased_error=debiased_error(p, happened, bins, weights=weights),
+        binned_error=binned_error(p, happened, bins, weights=weights),
+        log_loss=log_decomposition(log_p, log_not_p, happened, weights=weights),
+        brier=brier_decomposition(p, happened, weights=weights),
+        curve=reliability_curve(p, happened, bins, weights=weights),
     )
 
 
-def _log_loss(log_p: np.ndarray, codes: np.ndarray) -> float:
-    return -float(log_p[np.arange(len(codes)), codes].mean())
+def _log_losses(log_p: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    return np.asarray(-log_p[np.arange(len(codes)), codes])
 
 
-def _brier(log_p: np.ndarray, codes: np.ndarray) -> float:
+def _briers(log_p: np.ndarray, codes: np.ndarray) -> np.ndarray:
     truth = np.eye(log_p.shape[1])[codes]
-    return float(np.square(np.exp(log_p) - truth).sum(1).mean())
+    return np.asarray(np.square(np.exp(log_p) - truth).sum(1))

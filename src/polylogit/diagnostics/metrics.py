@@ -102,7 +102,9 @@ def _means(
     log_truth = log_probabilities[np.arange(len(truth)), truth]
     squares = np.square(np.exp(log_probabilities)).sum(1) - 2 * np.exp(log_truth) + 1
     brier = share @ np.maximum(squares, 0.0)
-    return np.array([share[predicted == truth].sum(), share @ -log_truth, brier, share.sum()])
+    there = share > 0  # elsewhere a loss may be infinite
+    loss = share[there] @ -log_truth[there]
+    return np.array([share[predicted == truth].sum(), loss, brier, share.sum()])
 
 
 def _shares(n_rows: int, weights: np.ndarray | None) -> np.ndarray:

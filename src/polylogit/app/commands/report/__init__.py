@@ -50,7 +50,7 @@ def gather(
         "columns": [[f.name, f.kind, len(f.categories)] for f in model.schema.features],
         "record": {k: v for k, v in model.record.items() if isinstance(v, (str, int, float, bool))},
         "scores": scores.to_json(),
-        "calibration": measure(log_p, codes).to_json(),
+        "calibration": measure(log_p, codes, weights=judged.weights).to_json(),
         "convergence": _convergence(outcome),
         "choice": None if outcome is None else _choice(outcome),
         "coverage": _coverage(log_p, codes, where),
