@@ -142,6 +142,38 @@ def test_a_half_too_small_for_the_largest_sets_is_named():
     assert WORDS["en"]["full_sets"].format(rows=15) in page.cells
 
 
+def test_every_class_has_a_diagram_whose_numbers_are_measured(capsys):
+    typed(capsys, FIT)
+    page, events = read("r.html"), measure(*judged()).classes
+    labels = [value for name, value in page.attributes if name == "aria-label"]
+    for name, event in zip(("Adelie", "Chinstrap", "Gentoo"), events, strict=True):
+        numbers = (event.said, event.seen, event.smooth_error, event.debiased_error)
+        assert in_a_row(page.cells, [name, *(f"{number:.4f}" for number in numbers)])
+        curve = event.curve
+        for said, seen, rows in zip(curve.said, curve.seen, curve.rows, strict=True):
+            assert in_a_row(page.cells, [name, f"{said:.4f}", f"{seen:.4f}", f"{rows:g}"])
+        (label,) = (text for text in labels if text.startswith(f"{name}: "))
+        assert f"{curve.said[0]:.3g}: {curve.seen[0]:.3g}" in label
+
+
+def in_a_row(cells, wanted):
+    """Whether these cells of a table stand side by side."""
+    filled = [cell for cell in cells if cell]
+    return any(filled[i : i + len(wanted)] == wanted for i in range(len(filled)))
+
+
+def test_of_many_classes_those_with_the_most_rows_are_drawn_and_the_others_named():
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(14), [9, *range(20, 33)])
+    found = measure(np.log(rng.dirichlet(np.ones(14), size=len(codes))), codes)
+    told = {"classes": [f"k{k}" for k in range(14)], "calibration": found.to_json()}
+    page = Reader(trust.by_class(told, WORDS["en"]))
+    assert page.tags.count("svg") == page.tags.count("figure") == 12
+    names = [cell for cell in page.cells if cell in told["classes"]]
+    assert names[:12] == [f"k{k}" for k in range(13, 1, -1)]
+    assert WORDS["en"]["rarer"].format(count=12, names="k1, k0") in page.cells
+
+
 @pytest.mark.parametrize("lang", ["en", "ko"])
 def test_a_page_on_new_rows_stands_alone(capsys, lang):
     typed(capsys, FIT)

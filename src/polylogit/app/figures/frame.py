@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from html import escape
 
 SMALLEST = 1e-300  # what a logarithmic axis makes of 0
-MOST_TICKS = 6
 MOST_TOLD = 12  # points in a text alternative
 
 INK = 'fill="currentColor"'
@@ -39,12 +38,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class Axis:
-    """A named axis from `low` to `high`, perhaps logarithmic."""
+    """A named axis from `low` to `high`, perhaps logarithmic, with `most` numbers beside it."""
 
     name: str
     low: float
     high: float
     log: bool = False
+    most: int = 6
 
     def part(self, value: float) -> float:
         """Where a value stands between the ends, 0 to 1.
@@ -64,22 +64,22 @@ class Axis:
         >>> Axis("p", 0.0, 1.0).ticks(), Axis("C", 0.02, 300.0, log=True).ticks()
         ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.1, 1.0, 10.0, 100.0])
         """
-        step = 1.0 if self.log else _round_step(self.high - self.low)
+        step = 1.0 if self.log else _round_step(self.high - self.low, self.most)
         low, high = self._scaled(self.low) / step, self._scaled(self.high) / step
         marks = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
         if len(marks) < 2:
             return sorted({self.low, self.high})
-        chosen = marks[:: math.ceil(len(marks) / MOST_TICKS)]
+        chosen = marks[:: math.ceil(len(marks) / self.most)]
         return [10.0**mark if self.log else round(mark * step, 12) for mark in chosen]
 
 
-def _round_step(length: float) -> float:
-    """1, 2 or 5 times a power of ten, with which a length has at most `MOST_TICKS` marks."""
+def _round_step(length: float, most: int) -> float:
+    """1, 2 or 5 times a power of ten, `most` - 1 of which cover the length."""
     if length <= 0:
         return 1.0
-    power = 10.0 ** math.floor(math.log10(length / (MOST_TICKS - 1)))
+    power = 10.0 ** math.floor(math.log10(length / (most - 1)))
     steps = (power * times for times in (1, 2, 5, 10))
-    return next(step for step in steps if length / step <= MOST_TICKS - 1 + 1e-9)
+    return next(step for step in steps if length / step <= most - 1 + 1e-9)
 
 
 def spanning(name: str, values: Iterable[float], *, log: bool = False) -> Axis:

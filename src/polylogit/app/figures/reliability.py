@@ -20,6 +20,13 @@ def reliability(curve: Mapping[str, Any], said: str, seen: str) -> Figure:
     return drawn(400, 380, in_words(f"{said}: {seen}", points), axes(frame), *_marks(frame, curve))
 
 
+def small_reliability(curve: Mapping[str, Any], name: str) -> Figure:
+    """The same without the names of the axes, to stand among others; `name` tells it apart."""
+    side = Axis("", 0.0, 1.0, most=3)
+    frame = Frame(side, side, left=32.0, top=8.0, width=120.0, height=120.0)
+    return drawn(164, 150, in_words(name, points_of(curve)), axes(frame), *_marks(frame, curve))
+
+
 def points_of(curve: Mapping[str, Any]) -> Points:
     """(said, seen) of every bin."""
     return list(zip(curve["said"], curve["seen"], strict=True))

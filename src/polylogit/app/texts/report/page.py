@@ -10,10 +10,10 @@ from polylogit.app.texts.report.fitting import path, proof
 from polylogit.app.texts.report.mistakes import confusion, worst
 from polylogit.app.texts.report.style import STYLE
 from polylogit.app.texts.report.tables import cards, note
-from polylogit.app.texts.report.trust import reliability, sets
+from polylogit.app.texts.report.trust import by_class, reliability, sets
 from polylogit.app.texts.report.words import WORDS
 
-SECTIONS = (proof, path, confusion, reliability, sets, strongest, worst, columns)
+SECTIONS = (proof, path, confusion, reliability, by_class, sets, strongest, worst, columns)
 
 
 def page(told: dict[str, Any], lang: str) -> str:

@@ -37,5 +37,9 @@ svg { max-width: 100%; height: auto; display: block; }
 svg .one { stroke: var(--one); }
 svg .two { stroke: var(--two); }
 svg .dot, svg .band { fill: var(--one); }
+.small { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: .6rem; }
+figure { margin: 0; break-inside: avoid; }
+figcaption { font-size: .85rem; overflow-wrap: anywhere; }
+summary { cursor: pointer; font-size: .92rem; }
 @media print { body { margin: 0; max-width: none; } section { border: 0; padding: 0; } }
 """

@@ -56,6 +56,16 @@ def scrolling(inside: str) -> str:
     return f'<div class="wide" tabindex="0" role="group">{inside}</div>'
 
 
+def figure(caption: str, drawing: str) -> str:
+    """A drawing under its name."""
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{drawing}</figure>"
+
+
+def folded(title: str, inside: str) -> str:
+    """What only opens for who asks."""
+    return f"<details><summary>{escape(title)}</summary>{inside}</details>"
+
+
 def more(count: int, words: Mapping[str, str]) -> str:
     """How many are not shown; nothing if none."""
     return note(words["more"].format(count=count)) if count > 0 else ""

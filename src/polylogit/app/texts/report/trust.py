@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from polylogit.app.figures.reliability import points_of
+from polylogit.app.figures.reliability import points_of, small_reliability
 from polylogit.app.figures.reliability import reliability as diagram
-from polylogit.app.texts.report.tables import note, paragraph, section, short, table
+from polylogit.app.texts.report.tables import (
+    Cells,
+    figure,
+    folded,
+    note,
+    paragraph,
+    section,
+    short,
+    table,
+)
+
+MOST_DIAGRAMS = 12  # of classes; the rarer ones have few rows, so their dots would be chance
+MOST_NAMED = 20
+
+Events = Sequence[tuple[str, dict[str, Any]]]
+"""Names of classes with their `EventCalibration` as plain data."""
 
 
 def reliability(told: dict[str, Any], words: dict[str, str]) -> str:
@@ -26,6 +42,50 @@ def reliability(told: dict[str, Any], words: dict[str, str]) -> str:
     ]
     plot = diagram(curve, words["said"], words["seen"]).svg
     return section(words["trust"], plot, table([["", ""], *facts]), table(cells))
+
+
+def by_class(told: dict[str, Any], words: dict[str, str]) -> str:
+    """A small diagram for each class, as far as there are rows to draw it from."""
+    events: Events = list(zip(told["classes"], told["calibration"]["classes"], strict=True))
+    common = sorted(events, key=lambda event: -float(event[1]["seen"]))
+    shown, left = common[:MOST_DIAGRAMS], [name for name, _ in common[MOST_DIAGRAMS:]]
+    drawings = "".join(
+        figure(name, small_reliability(event["curve"], name).svg) for name, event in shown
+    )
+    return section(
+        words["by_class"],
+        note(words["by_class_note"]),
+        f'<div class="small">{drawings}</div>',
+        note(_rarer(left, words)) if left else "",
+        table(_event_cells(shown, words)),
+        folded(words["numbers"], table(_curve_cells(shown, words))),
+    )
+
+
+def _rarer(left: Sequence[str], words: dict[str, str]) -> str:
+    """Which classes have no diagram."""
+    named = ", ".join(left[:MOST_NAMED])
+    rest = len(left) - MOST_NAMED
+    more = [words["more"].format(count=rest)] if rest > 0 else []
+    return " ".join([words["rarer"].format(count=MOST_DIAGRAMS, names=named), *more])
+
+
+def _event_cells(events: Events, words: dict[str, str]) -> Cells:
+    names = ("class", "mean_said", "share", "smooth", "debiased")
+    keys = ("said", "seen", "smooth_error", "debiased_error")
+    rows = ([name, *(f"{event[key]:.4f}" for key in keys)] for name, event in events)
+    return [[words[name] for name in names], *rows]
+
+
+def _curve_cells(events: Events, words: dict[str, str]) -> Cells:
+    names = ("class", "probability", "share", "bin")
+    curves = ((name, event["curve"]) for name, event in events)
+    rows = (
+        [name, f"{said:.4f}", f"{seen:.4f}", f"{count:g}"]
+        for name, curve in curves
+        for said, seen, count in zip(curve["said"], curve["seen"], curve["rows"], strict=True)
+    )
+    return [[words[name] for name in names], *rows]
 
 
 def sets(told: dict[str, Any], words: dict[str, str]) -> str:

@@ -43,6 +43,15 @@ WORDS = {
         "calibration": "of the log loss, calibration could win",
         "refinement": "and this is left to better features",
         "bin": "rows in the bin",
+        "by_class": "The probabilities of each class",
+        "by_class_note": "Across: the probability that the class was given. Up: how often the row "
+        "was of the class. On the dashed line both agree; the area of a dot shows its rows.",
+        "rarer": "Only the {count} classes with the most rows are drawn, for the dots of few rows "
+        "are chance. Left out: {names}.",
+        "mean_said": "mean probability",
+        "share": "share of the rows",
+        "probability": "probability",
+        "numbers": "The numbers of the diagrams",
         "sets": "Which classes are still possible",
         "asked": "to hold the truth in",
         "size": "classes in a set",
@@ -117,6 +126,15 @@ WORDS = {
         "calibration": "로그 손실 가운데 보정으로 줄일 수 있는 몫",
         "refinement": "더 나은 특성이 있어야 줄어드는 몫",
         "bin": "구간의 행 수",
+        "by_class": "클래스마다의 확률",
+        "by_class_note": "가로: 그 클래스에 준 확률. 세로: 행이 실제로 그 클래스인 비율. "
+        "점선 위에서 둘이 같다. 점의 넓이는 행 수를 나타낸다.",
+        "rarer": "행이 적으면 점이 우연에 좌우되므로 행이 가장 많은 {count}개 클래스만 그렸다. "
+        "뺀 클래스: {names}.",
+        "mean_said": "평균 확률",
+        "share": "행의 비율",
+        "probability": "확률",
+        "numbers": "그림의 수치",
         "sets": "아직 가능한 클래스",
         "asked": "정답을 담을 비율",
         "size": "집합의 클래스 수",
