@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from left_out import data
 
+from polylogit import choice as module
 from polylogit.choice import choose_C, fit, grid, past_the_lowest
 from polylogit.data.arrays import from_arrays
 from polylogit.diagnostics.leave_one_out import leave_one_out
 from polylogit.errors import OptionError
-from polylogit.optim.problem import Status
 from polylogit.training import prepare
 
 CS = (0.01, 0.1, 1.0, 10.0, 100.0)
@@ -121,6 +121,10 @@ def test_fit_chooses_unless_it_is_told():
     assert together.table == choose_C(rows, groups=np.arange(40) // 2).table != fit(rows).table
     with pytest.raises(OptionError, match="groups serve to choose C, and C is given as"):
         fit(rows, C=2.0, groups=np.arange(40))
+    strong = choose_C(rows, rule="one-standard-error")
+    assert fit(rows, rule="one-standard-error").C == strong.C < fit(rows).C
+    with pytest.raises(OptionError, match="a rule serves to choose C, and C is given as"):
+        fit(rows, C=2.0, rule="one-standard-error")
 
 
 def test_where_leave_one_out_cannot_work_fit_says_so():
@@ -142,33 +146,66 @@ def test_where_leave_one_out_cannot_work_fit_says_so():
         choose_C(rows, l1_ratio=0.5)
 
 
-def test_a_checkpoint_is_for_the_fit_that_was_chosen(tmp_path):
-    file = tmp_path / "check"
-    kept = fit(dataset(), checkpoint=file, max_iter=1, solver="lbfgs", tol=1e-9)
-    assert kept.solution.status is Status.ITERATION_LIMIT
-    assert file.exists()
-    done = fit(dataset(), checkpoint=file)
-    assert done.table
-    assert done.solution.certified
+def test_a_path_that_was_stopped_goes_on_from_its_checkpoint(tmp_path):
+    file, plain = tmp_path / "check", fit(dataset())
+    first = fit(dataset(), checkpoint=file, progress=stop_at_fit(4))
+    assert (first.stopped, len(first.table)) == (True, 3)
+    starts = []
+    again = fit(dataset(), checkpoint=file, progress=starts.append)
+    assert not file.exists()
+    assert [line.C for line in again.table] == [line.C for line in plain.table]
+    assert again.C == plain.C
+    losses = [now.objective for now in starts if now.iteration == 0]
+    assert losses[:3] == pytest.approx([line.objective for line in fits_of(first)], abs=1e-6)
+
+
+def fits_of(choice):
+    prepared = prepare(dataset())
+    return [prepared.fit(line.C).solution for line in choice.table]
+
+
+def stop_at_fit(number):
+    """Ctrl-C at the first step of this fit of a path."""
+    begun = []
+
+    def press(now):
+        begun.extend([now] if now.iteration == 0 else [])
+        if len(begun) == number:
+            raise KeyboardInterrupt
+
+    return press
 
 
 def test_ctrl_c_ends_the_path_with_what_there_is():
+    choice = choose_C(dataset(), CS, progress=stop_at_fit(3))
+    assert [line.C for line in choice.table] == [0.01, 0.1]
+    assert (choice.C, choice.stopped, choice.solution.certified) == (0.1, True, True)
+    assert choice.note.endswith(
+        "of 2 values, at the end of the path; stopped by hand before the end of the path"
+    )
+    first = choose_C(dataset(), CS, progress=stop_at_fit(1))
+    assert (first.C, first.stopped, first.solution.certified, first.table) == (
+        0.01,
+        True,
+        False,
+        (),
+    )
+    assert first.note == "stopped by hand before any C could be judged"
+
+
+def test_ctrl_c_while_rows_are_left_out_is_the_same(monkeypatch):
     seen = []
 
-    def press(now):
-        seen.append(now.iteration)
-        if seen.count(0) == 3:
+    def press(*asked, **options):
+        seen.append(asked)
+        if len(seen) == 3:
             raise KeyboardInterrupt
+        return leave_one_out(*asked, **options)
 
-    choice = choose_C(dataset(), CS, progress=press)
+    monkeypatch.setattr(module, "leave_one_out", press)
+    choice = choose_C(dataset(), CS)
     assert [line.C for line in choice.table] == [0.01, 0.1]
-
-    def at_once(now):
-        raise KeyboardInterrupt
-
-    first = choose_C(dataset(), CS, progress=at_once)
-    assert first.solution.status is Status.INTERRUPTED
-    assert len(first.table) == 1
+    assert (choice.C, choice.stopped, choice.solution.certified) == (0.1, True, True)
 
 
 def test_the_table_is_plain_json():

@@ -23,8 +23,8 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from polylogit import choose_C, from_arrays, summarize
 from polylogit import estimator as module
-from polylogit import from_arrays, summarize
 from polylogit.errors import (
     DataError,
     InputError,
@@ -170,10 +170,32 @@ def test_without_an_intercept(iris):
     np.testing.assert_array_equal(clf.intercept_, np.zeros(3))
 
 
-def test_auto_is_one_for_now(iris):
-    auto = SoftmaxClassifier().fit(*iris)
-    assert auto.C_ == 1.0
-    np.testing.assert_array_equal(auto.coef_, SoftmaxClassifier(C=1.0).fit(*iris).coef_)
+def test_auto_is_the_C_of_the_lowest_leave_one_out_loss(iris):
+    auto = SoftmaxClassifier(tol=1e-12).fit(*iris)
+    lines = auto.choice_.table
+    assert len(lines) > 5
+    assert auto.C_ == min(lines, key=lambda line: line.loss).C
+    assert auto.C_ == choose_C(from_arrays(*iris)).C != 1.0
+    assert_same_fit(auto, SoftmaxClassifier(C=auto.C_, tol=1e-12).fit(*iris))
+    assert SoftmaxClassifier(C=2.0).fit(*iris).choice_.table == ()
+
+
+def test_groups_leave_together_where_C_is_chosen(iris):
+    X, y = iris
+    copies = X.repeat(3, 0), y.repeat(3)  # one by one a row is known from its copies
+    fooled = SoftmaxClassifier().fit(*copies)
+    told = SoftmaxClassifier().fit(*copies, groups=np.arange(len(y)).repeat(3))
+    assert told.C_ < fooled.C_
+    assert told.choice_.left_out.loss > fooled.choice_.left_out.loss
+    with pytest.raises(OptionError, match="groups serve to choose C, and C is given as 1"):
+        SoftmaxClassifier(C=1.0).fit(X, y, groups=y)
+
+
+def test_where_C_cannot_be_chosen_a_warning_says_why(iris):
+    with pytest.warns(PolylogitWarning, match="auto is 1 here: .* smooth penalty") as heard:
+        clf = SoftmaxClassifier(l1_ratio=0.5).fit(*iris)
+    assert clf.C_ == 1.0
+    assert heard[0].filename == __file__
 
 
 # ------------------------------------------------------------------------------------- weights
@@ -396,8 +418,8 @@ def test_the_score_of_probabilities_is_the_expected_accuracy(iris):
 
 def test_label_smoothing_is_a_mixture_with_the_uniform_distribution(iris):
     X, y = iris
-    smooth = SoftmaxClassifier(label_smoothing=0.2).fit(X, y)
-    assert_same_fit(smooth, SoftmaxClassifier().fit(X, 0.8 * np.eye(3)[y] + 0.2 / 3))
+    smooth = SoftmaxClassifier(C=1.0, label_smoothing=0.2).fit(X, y)
+    assert_same_fit(smooth, SoftmaxClassifier(C=1.0).fit(X, 0.8 * np.eye(3)[y] + 0.2 / 3))
 
 
 def test_a_column_of_labels_is_taken_with_scikit_learns_warning(iris):
@@ -408,7 +430,8 @@ def test_a_column_of_labels_is_taken_with_scikit_learns_warning(iris):
 
 
 def test_one_row_of_each_class_can_be_meant():
-    clf = SoftmaxClassifier().fit([[0.0], [1.0], [2.0]], ["a", "b", "c"])
+    with pytest.warns(PolylogitWarning, match="auto is 1 here: .* not the last of its class"):
+        clf = SoftmaxClassifier().fit([[0.0], [1.0], [2.0]], ["a", "b", "c"])
     assert clf.predict([[-1.0], [3.0]]).tolist() == ["a", "c"]
 
 
@@ -466,7 +489,7 @@ def test_no_rows_are_refused_as_scikit_learn_does(iris, empty):
 
 
 def test_a_fit_says_how_it_went(iris):
-    clf = SoftmaxClassifier().fit(*iris)
+    clf = SoftmaxClassifier(C=1.0).fit(*iris)
     assert clf.status_.startswith("Within ")
     assert clf.solution_.certified
     assert clf.n_iter_[0] == clf.solution_.statistics.iterations > 0
@@ -496,14 +519,28 @@ def test_an_interrupt_goes_on_but_the_best_model_is_kept(iris, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "_print_step", interrupted)
-    clf = SoftmaxClassifier(verbose=1)
-    with pytest.raises(KeyboardInterrupt, match="Stopped by hand"):
+    clf = SoftmaxClassifier(C=1.0, verbose=1)
+    with pytest.raises(KeyboardInterrupt, match="Stopped by hand; this is the best model so far"):
         clf.fit(*iris)
     assert clf.score(*iris) > 0.8
+    begun = []
+
+    def stopped_later(step):
+        begun.extend([step] if step.iteration == 0 else [])
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_print_step", stopped_later)
+    auto = SoftmaxClassifier(verbose=1)
+    said = "of 1 values; stopped by hand before the end of the path. Within "
+    with pytest.raises(KeyboardInterrupt, match=said):
+        auto.fit(*iris)
+    assert auto.solution_.certified
+    assert auto.C_ == auto.choice_.table[0].C
 
 
 def test_verbose_prints_a_line_per_step(iris, capsys):
-    clf = SoftmaxClassifier(verbose=1).fit(*iris)
+    clf = SoftmaxClassifier(C=1.0, verbose=1).fit(*iris)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == clf.n_iter_[0] + 2
     assert lines[0].startswith("step 0: 1.09861229 nats per row")
@@ -512,8 +549,8 @@ def test_verbose_prints_a_line_per_step(iris, capsys):
 
 def test_warm_start_sets_out_from_the_last_model(iris):
     X, y = iris
-    cold = SoftmaxClassifier(tol=1e-12).fit(X, y)
-    warm = SoftmaxClassifier(tol=1e-12, warm_start=True).fit(X, y)
+    cold = SoftmaxClassifier(C=1.0, tol=1e-12).fit(X, y)
+    warm = SoftmaxClassifier(C=1.0, tol=1e-12, warm_start=True).fit(X, y)
     assert warm.fit(X, y).n_iter_[0] < cold.n_iter_[0]
     assert_same_fit(warm, cold)
     assert cold.fit(X, y).n_iter_[0] > 1
@@ -521,9 +558,9 @@ def test_warm_start_sets_out_from_the_last_model(iris):
 
 def test_warm_start_starts_anew_where_classes_or_columns_differ(iris, flowers):
     X, y = iris
-    warm = SoftmaxClassifier(warm_start=True)
+    warm = SoftmaxClassifier(C=1.0, warm_start=True)
     for rows, labels in (iris, (X[:, :2], y), flowers, (X[y > 0, :2], y[y > 0])):
-        assert_same_fit(warm.fit(rows, labels), SoftmaxClassifier().fit(rows, labels))
+        assert_same_fit(warm.fit(rows, labels), SoftmaxClassifier(C=1.0).fit(rows, labels))
 
 
 def test_before_a_fit_there_is_nothing_to_ask(iris):

@@ -37,7 +37,7 @@ _HOME = {
     "conformal": "polylogit.diagnostics.conformal",
     "doctor": "polylogit.diagnostics.doctor",
     "explain": "polylogit.diagnostics.explain",
-    "fit": "polylogit.training",
+    "fit": "polylogit.choice",
     "fit_path": "polylogit.path",
     "from_arrays": "polylogit.data.arrays",
     "load": "polylogit.serialization",
@@ -52,7 +52,7 @@ __all__ = sorted([*_HOME, *_MODULES])
 
 if TYPE_CHECKING:
     from polylogit import errors, formulas, functional
-    from polylogit.choice import Choice, choose_C
+    from polylogit.choice import Choice, choose_C, fit
     from polylogit.data.arrays import from_arrays
     from polylogit.data.dataset import Dataset
     from polylogit.data.read import read
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from polylogit.schema import Schema
     from polylogit.serialization import load, save
     from polylogit.steps import Chain, chain, compare
-    from polylogit.training import Fit, fit
+    from polylogit.training import Fit
 
 
 def __getattr__(name: str) -> object:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -18,11 +18,10 @@ from polylogit.data.dataset import Dataset
 from polylogit.diagnostics.leave_one_out import LeaveOneOut, leave_one_out, obstacle
 from polylogit.errors import OptionError
 from polylogit.model import SoftmaxModel
-from polylogit.optim.path import solve_path
-from polylogit.optim.problem import Progress, Solution, Status
-from polylogit.path import checked_strengths
+from polylogit.optim.problem import Progress, Status
+from polylogit.path import checked_strengths, fits_along, path_checkpoint
 from polylogit.storage import Path
-from polylogit.training import DEFAULT_C, Fit, Prepared, checked_strength, prepare
+from polylogit.training import DEFAULT_C, Fit, Prepared, checked_strength, is_auto, prepare
 
 STEPS = 2  # a decade of C
 DECADES = 8  # the longest path
@@ -63,12 +62,14 @@ class Choice(Fit):
     """The fit at the C that was chosen, and how: `table` in rising C, `note` in words.
 
     `left_out` is the leave-one-out of this very fit. Where nothing was chosen, because C was given
-    or leave-one-out cannot work, the table is empty; then `note` says why, or is None.
+    or leave-one-out cannot work, the table is empty; then `note` says why, or is None. `stopped`:
+    Ctrl-C came, so a better C, or the optimum itself where the solution says so, was not reached.
     """
 
     table: tuple[Candidate, ...] = ()
     note: str | None = None
     left_out: LeaveOneOut | None = None
+    stopped: bool = False
 
 
 def fit(
@@ -76,6 +77,7 @@ def fit(
     *,
     C: float | Literal["auto"] = "auto",
     groups: Any = None,
+    rule: Rule = "lowest",
     start: SoftmaxModel | None = None,
     checkpoint: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -83,10 +85,12 @@ def fit(
 ) -> Choice:
     """Fit softmax classification to a data set; the objective is in `polylogit.training.fit`.
 
-    `C="auto"` is the C of the lowest leave-one-out log loss along a path (`choose_C`), whole
-    `groups` leaving together if they are given. Where leave-one-out cannot work (rows streamed from
-    a file, `l1_ratio` > 0, columns without penalty, or too many classes times columns) it is 1.0,
-    and the fit's `note` says so and why. All other options are those of `polylogit.training.fit`.
+    `C="auto"` is the C of the lowest leave-one-out log loss along a path, or by another `rule`
+    (`choose_C`), whole `groups` leaving together if they are given. Where leave-one-out cannot
+    work (rows streamed from a file, `l1_ratio` > 0, columns without penalty, every row the last of
+    its class, or too many classes times columns) it is 1.0, and the fit's `note` says so and why.
+    A path that was killed goes on from its `checkpoint`; it needs no `start`, which is for a fit of
+    one C. All other options are those of `polylogit.training.fit`.
 
     >>> from polylogit.data.arrays import from_arrays
     >>> data = from_arrays([[0.0], [1.0], [2.0], [3.0]], ["a", "a", "b", "b"])
@@ -94,17 +98,12 @@ def fit(
     (2.0, 'auto is 1 here: leave-one-out needs a smooth penalty, so l1_ratio = 0')
     """
     prepared = prepare(dataset, C=C, **options)
-    if not (isinstance(C, str) and C == "auto"):
-        if groups is not None:
-            raise OptionError(f"groups serve to choose C, and C is given as {C!r}; leave one out")
+    if not is_auto(C):
+        _refuse_choosing(C, groups, rule)
         return _plain(prepared.fit(checked_strength(C), start, progress, checkpoint), None)
     trouble = obstacle(prepared, groups)
     if trouble is None:
-        choice = _chosen(prepared, None, groups, "lowest", progress)
-        if checkpoint is None:
-            return choice
-        last = prepared.fit(choice.C, choice.model, progress, checkpoint)
-        return replace(choice, model=last.model, solution=last.solution)
+        return _chosen(prepared, None, groups, rule, progress, checkpoint)
     if groups is not None:
         raise OptionError(f"groups serve to choose C, but {trouble}; give C a number")
     note = f"auto is {DEFAULT_C:g} here: {trouble}"
@@ -118,6 +117,7 @@ def choose_C(  # noqa: N802  the option's name
     groups: Any = None,
     rule: Rule = "lowest",
     progress: Callable[[Progress], None] | None = None,
+    checkpoint: Path | None = None,
     **options: Any,
 ) -> Choice:
     """Fit a path over C, judge each fit by leave-one-out, and choose.
@@ -127,17 +127,25 @@ def choose_C(  # noqa: N802  the option's name
     above its lowest three times in a row. `rule` is "lowest", or "one-standard-error": the
     strongest penalty whose loss is above the lowest by no more than the standard error of that
     difference (Breiman et al., "Classification and Regression Trees" (1984), section 3.4.3, here
-    with rows paired). `groups` as in `leave_one_out`; `options` are those of `fit` but C.
+    with rows paired). `groups` as in `leave_one_out`, `checkpoint` and `options` as in `fit`.
 
-    Ctrl-C ends the path, and the choice is among what there is. Raises `OptionError` where
-    leave-one-out cannot work, and whatever a fit raises.
+    Ctrl-C ends the path: the choice is among what there is, and marked as `stopped`. Raises
+    `OptionError` where leave-one-out cannot work, and whatever a fit raises.
     """
     strengths = None if Cs is None else checked_strengths(Cs)
-    return _chosen(prepare(dataset, **options), strengths, groups, rule, progress)
+    return _chosen(prepare(dataset, **options), strengths, groups, rule, progress, checkpoint)
+
+
+def _refuse_choosing(C: object, groups: Any, rule: Rule) -> None:
+    for words, asked in (("groups serve", groups is not None), ("a rule serves", rule != "lowest")):
+        if asked:
+            raise OptionError(f"{words} to choose C, and C is given as {C!r}; leave one out")
 
 
 def _plain(outcome: Fit, note: str | None) -> Choice:
-    return Choice(outcome.model, outcome.solution, outcome.C, outcome.alpha, note=note)
+    stopped = outcome.solution.status is Status.INTERRUPTED
+    said = (outcome.model, outcome.solution, outcome.C, outcome.alpha)
+    return Choice(*said, note=note, stopped=stopped)
 
 
 def _chosen(
@@ -146,16 +154,23 @@ def _chosen(
     groups: Any,
     rule: Rule,
     progress: Callable[[Progress], None] | None,
+    checkpoint: Path | None,
 ) -> Choice:
     if rule not in get_args(Rule):
         raise OptionError(f"rule {rule!r} is not one of {', '.join(get_args(Rule))}")
-    fits, judged = _path(prepared, strengths, groups, progress)
-    lowest = min(range(len(fits)), key=lambda place: judged[place].loss)
-    table = [_candidate(*pair, judged[lowest]) for pair in zip(fits, judged, strict=True)]
+    fits, judged, stopped = _path(prepared, strengths, groups, progress, checkpoint)
+    if not judged:
+        return replace(
+            _plain(fits[0], "stopped by hand before any C could be judged"), stopped=True
+        )
+    lowest = min(range(len(judged)), key=lambda place: judged[place].loss)
+    table = [_candidate(*pair, judged[lowest]) for pair in zip(fits, judged, strict=False)]
     place = lowest if rule == "lowest" else _strongest(table[: lowest + 1])
-    fit = fits[place]
-    note = _note(table, place, rule, judged[place])
-    return Choice(fit.model, fit.solution, fit.C, fit.alpha, tuple(table), note, judged[place])
+    fit, note = fits[place], _note(table, place, rule, judged[place])
+    if stopped:
+        note += "; stopped by hand before the end of the path"
+    said = (fit.model, fit.solution, fit.C, fit.alpha)
+    return Choice(*said, tuple(table), note, judged[place], stopped)
 
 
 def _path(
@@ -163,38 +178,31 @@ def _path(
     strengths: Sequence[float] | None,
     groups: Any,
     progress: Callable[[Progress], None] | None,
-) -> tuple[list[Fit], list[LeaveOneOut]]:
-    """Fits for rising C and their leave-one-out; of a path of our own only as far as it pays."""
+    checkpoint: Path | None,
+) -> tuple[list[Fit], list[LeaveOneOut], bool]:
+    """Fits for rising C, their leave-one-out, and whether Ctrl-C came; the last fit may lack it.
+
+    A path of our own goes only as far as it pays.
+    """
     Cs = grid(prepared) if strengths is None else strengths
+    file = None if checkpoint is None else path_checkpoint(prepared, Cs, checkpoint)
     fits: list[Fit] = []
     judged: list[LeaveOneOut] = []
-    for C, solution in zip(Cs, _solutions(prepared, Cs, progress), strict=False):
-        if solution.status is Status.INTERRUPTED and fits:
-            break
-        fits.append(prepared.outcome(C, solution))
-        judged.append(leave_one_out(prepared, fits[-1], groups=groups))
-        if solution.status is Status.INTERRUPTED:
-            break
-        if strengths is None and past_the_lowest([left.loss for left in judged]):
-            break
-    return fits, judged
-
-
-def _solutions(
-    prepared: Prepared, Cs: Sequence[float], progress: Callable[[Progress], None] | None
-) -> Iterator[Solution]:
-    return solve_path(
-        prepared.design,
-        prepared.targets,
-        prepared.weights,
-        n_classes=prepared.n_classes,
-        alphas=[prepared.alpha(C) for C in Cs],
-        intercept=prepared.intercept,
-        factors=prepared.factors,
-        offsets=prepared.offsets,
-        settings=prepared.settings,
-        progress=progress,
-    )
+    try:
+        for fit in fits_along(prepared, Cs, progress, file):
+            fits.append(fit)
+            if fit.solution.status is Status.INTERRUPTED:
+                return fits, judged, True
+            judged.append(leave_one_out(prepared, fits[-1], groups=groups))
+            if strengths is None and past_the_lowest([left.loss for left in judged]):
+                break
+    except KeyboardInterrupt:
+        if not fits:
+            raise
+        return fits, judged, True
+    if file is not None:
+        file.remove()
+    return fits, judged, False
 
 
 def grid(prepared: Prepared) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""`SoftmaxClassifier`: scikit-learn's contract over `polylogit.training.fit`.
+"""`SoftmaxClassifier`: scikit-learn's contract over `polylogit.fit`.
 
 The only file that knows scikit-learn, and the only one that speaks its words: `C`, `coef_`,
 `intercept_`. Everything below is ours, from reading to the certificate; scikit-learn's own checks
@@ -21,7 +21,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from polylogit import functional, training
+from polylogit import choice, functional
+from polylogit.choice import Rule
 from polylogit.data.dataset import Dataset, Features, Matrix, Rows
 from polylogit.data.features import features_of
 from polylogit.data.frames import is_frame, read_frame
@@ -63,7 +64,11 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
 
     Parameters
     ----------
-    C : inverse strength of the penalty on the summed loss; "auto" is 1.0 for now; inf for none.
+    C : inverse strength of the penalty on the summed loss; inf for none. "auto" takes the one of
+        the lowest leave-one-out log loss along a path of fits (`polylogit.choose_C`); where that
+        cannot work it is 1.0, and a `PolylogitWarning` says why.
+    rule : which C "auto" takes: "lowest", or "one-standard-error" for the strongest penalty whose
+        loss is no worse within the error of the difference.
     l1_ratio : share of the sizes |W|_1 in the penalty, 0 to 1; above 0 useless weights are zero.
     fit_intercept : whether there is a b; it is never penalised.
     class_weight : factors for the rows of each class, {label: factor}; "balanced" gives every
@@ -74,7 +79,8 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
     tol : the certified gap to reach, in nats per row.
     max_iter : steps of the solver after which to stop with a `ConvergenceWarning`.
     solver : "newton" (exact), "lbfgs" (large), "newton-cg" (hard), or "auto" to choose.
-    warm_start : set out from the model of the last fit, if it has these classes and features.
+    warm_start : set out from the model of the last fit, if it has these classes and features; a
+        path of "auto" always sets out from its strongest penalty.
     device : where dense rows are multiplied: "auto" is the CPU, "cuda" a GPU where there is one.
     dtype : the precision that steers: "float32", "float64", or "auto" to choose by size; what is
         certified is certified in float64.
@@ -88,6 +94,7 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
     certificate_ : a `Certificate`: the proven gap.
     status_ : one sentence: what happened, how sure, at what price.
     C_ : the number that `C` stood for.
+    choice_ : the `Choice`: the table of the path that C was chosen from, empty if it was given.
     n_iter_ : steps taken, (1,).
     n_features_in_, feature_names_in_ : the columns of X, and their names if they had any.
     encoded_feature_names_ : the D columns that the weights belong to.
@@ -105,6 +112,7 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
         self,
         C: float | Literal["auto"] = "auto",
         *,
+        rule: Rule = "lowest",
         l1_ratio: float = 0.0,
         fit_intercept: bool = True,
         class_weight: ClassWeight = None,
@@ -120,6 +128,7 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
         verbose: int = 0,
     ) -> None:
         self.C = C
+        self.rule = rule
         self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
@@ -136,20 +145,25 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
 
     # ------------------------------------------------------------------------------- fitting
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> Self:
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None, groups: Any = None
+    ) -> Self:
         """Fit to rows X (N, D), labels y (N,) or probabilities y (N, K), weights (N,) >= 0.
 
         `offset` (N, K) is added to the logits; of two classes it may be (N,), added to the log
-        odds. The methods that answer take it too: the model does not remember it.
+        odds. The methods that answer take it too: the model does not remember it. `groups` (N,) are
+        labels of rows that belong together, and leave together where C is chosen.
 
         A weight of 2 is the row given twice, 0 is the row left out. Raises `InputError`, which is
         a `ValueError`, for what cannot be fitted and for options out of range. Interrupted by
         hand, the best model so far is kept and the `KeyboardInterrupt` goes on.
         """
         dataset, classes = self._training_data(X, y, sample_weight)
-        outcome = training.fit(
+        outcome = choice.fit(
             dataset,
             C=_native(self.C),
+            groups=groups,
+            rule=self.rule,
             l1_ratio=_native(self.l1_ratio),
             fit_intercept=_switch("fit_intercept", self.fit_intercept),
             class_weight=self.class_weight,
@@ -167,6 +181,7 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
         )
         self.classes_ = classes
         self.model_, self.solution_, self.C_ = outcome.model, outcome.solution, outcome.C
+        self.choice_ = outcome
         self._report()
         return self
 
@@ -198,8 +213,10 @@ class SoftmaxClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):  # ty
         """Say what must be heard; of a fit that reached its tolerance, nothing."""
         if self.verbose:
             print(self.status_)
-        if self.solution_.status is Status.INTERRUPTED:
-            raise KeyboardInterrupt(self.status_)
+        if self.choice_.stopped:
+            raise KeyboardInterrupt(". ".join(filter(None, (self.choice_.note, self.status_))))
+        if self.choice_.note is not None and not self.choice_.table:
+            warnings.warn(self.choice_.note, PolylogitWarning, stacklevel=3)
         if self.solution_.status in _SHORT_OF_TOLERANCE:
             warnings.warn(self.status_, ConvergenceWarning, stacklevel=3)
 

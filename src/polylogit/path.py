@@ -117,11 +117,10 @@ def fit_path(
     """
     strengths = checked_strengths(spaced(*SWEEP) if Cs is None else Cs)
     prepared = prepare(dataset, **options)
-    if checkpoint is None:
-        fits = tuple(_fits(prepared, strengths, progress))
-    else:
-        name = fingerprint(prepared.fingerprint(strengths[0]), strengths)
-        fits = tuple(_kept_fits(prepared, strengths, progress, Checkpoint(checkpoint, name)))
+    file = None if checkpoint is None else path_checkpoint(prepared, strengths, checkpoint)
+    fits = tuple(fits_along(prepared, strengths, progress, file))
+    if file is not None and not _stopped(fits):
+        file.remove()
     table = tuple(_point(prepared, fit, validation) for fit in fits)
     return Path(strengths[: len(fits)], fits, table)
 
@@ -149,7 +148,7 @@ def search_path(
     first, last, finest = SEARCH
     prepared, step = prepare(dataset, **options), 2 * finest
     places = range(first * finest, last * finest + 1, step)
-    coarse = list(_fits(prepared, [_at(place) for place in places], progress))
+    coarse = list(fits_along(prepared, [_at(place) for place in places], progress))
     fits = dict(zip(places, coarse, strict=False))
     points = {place: _point(prepared, fit, validation) for place, fit in fits.items()}
     while step > 1 and not _stopped(fits.values()):
@@ -243,11 +242,38 @@ def _as_rows(targets: np.ndarray, n_classes: int) -> Tensor:
     return torch.zeros(len(given), n_classes, dtype=torch.float64).scatter_(1, given[:, None], 1.0)
 
 
+def path_checkpoint(prepared: Prepared, strengths: Sequence[float], path: FilePath) -> Checkpoint:
+    """The file that keeps what is done of this path."""
+    return Checkpoint(path, fingerprint(prepared.fingerprint(strengths[0]), tuple(strengths)))
+
+
+def fits_along(
+    prepared: Prepared,
+    strengths: Sequence[float],
+    progress: Callable[[Progress], None] | None = None,
+    file: Checkpoint | None = None,
+) -> Iterator[Fit]:
+    """A fit for each of `strengths`, rising, up to one that was interrupted.
+
+    With a `file` the models of all that is done are kept in it, one on the other (M, K, D), and
+    those found there are only proven again. The caller removes it.
+    """
+    before = None if file is None else file.read()
+    known = [] if before is None else list(zip(*before, strict=True))
+    done: list[tuple[Tensor, Tensor]] = []
+    for fit in _fits(prepared, strengths, progress, known):
+        done.append((fit.model.weight, fit.model.bias))
+        if file is not None and len(done) > len(known) and not _stopped([fit]):
+            weights, biases = zip(*done, strict=True)
+            file.write(torch.stack(weights), torch.stack(biases))
+        yield fit
+
+
 def _fits(
     prepared: Prepared,
     strengths: Sequence[float],
     progress: Callable[[Progress], None] | None,
-    known: Sequence[tuple[Tensor, Tensor]] = (),
+    known: Sequence[tuple[Tensor, Tensor]],
 ) -> Iterator[Fit]:
     solutions = solve_path(
         prepared.design,
@@ -265,27 +291,6 @@ def _fits(
     )
     for C, found in zip(strengths, solutions, strict=False):
         yield prepared.outcome(C, found)
-
-
-def _kept_fits(
-    prepared: Prepared,
-    strengths: Sequence[float],
-    progress: Callable[[Progress], None] | None,
-    file: Checkpoint,
-) -> Iterator[Fit]:
-    """The same, with the models of all that is done in a file, one on the other (M, K, D)."""
-    before = file.read()
-    known = [] if before is None else list(zip(*before, strict=True))
-    done: list[tuple[Tensor, Tensor]] = []
-    for fit in _fits(prepared, strengths, progress, known):
-        yield fit
-        if _stopped([fit]):
-            return
-        done.append((fit.model.weight, fit.model.bias))
-        if len(done) > len(known):
-            weights, biases = zip(*done, strict=True)
-            file.write(torch.stack(weights), torch.stack(biases))
-    file.remove()
 
 
 def _point(prepared: Prepared, fit: Fit, validation: Dataset | None) -> Point:

@@ -55,7 +55,7 @@ class Fit:
 def fit(
     dataset: Dataset,
     *,
-    C: float | Literal["auto"] = "auto",
+    C: float = DEFAULT_C,
     l1_ratio: float = 0.0,
     fit_intercept: bool = True,
     class_weight: ClassWeight = None,
@@ -81,7 +81,7 @@ def fit(
     with z_i = W x_i + b and S = sum_i s_i. For two classes the square counts double: there the
     optimum is the one of binary logistic regression with the single row w = W_1 - W_0 and the same
     penalty on w (see `penalty_of`). With `l1_ratio` > 0 weights of little use are exactly zero. The
-    bias is never penalised, and no feature needs scaling. `C="auto"` is 1.0 for now.
+    bias is never penalised, and no feature needs scaling. `polylogit.fit` can choose C as well.
 
     `offset` (N, K) is added to the logits; of two classes it may be (N,), added to the log odds of
     the second. `penalty_factors` f make the penalty alpha/2 sum_d f_d |W_d|^2: one number >= 0 for
@@ -261,7 +261,7 @@ def prepare(
     l1_ratio: float = 0.0,
 ) -> Prepared:
     """Check all options and bring the data into the form of a solver; `C` is only checked."""
-    _, smoothing, settings = training_options(
+    smoothing, settings = training_options(
         C=C,
         l1_ratio=l1_ratio,
         label_smoothing=label_smoothing,
@@ -299,8 +299,8 @@ def training_options(
     solver: str,
     n_threads: int | None,
     dtype: str = "auto",
-) -> tuple[float, float, Settings]:
-    """Return the strength C, smoothing and settings, checked; no data needed, so ask early.
+) -> tuple[float, Settings]:
+    """Return smoothing and settings, checked, and check C; no data needed, so ask early.
 
     Raises `OptionError`, which names the option, what it was and what it may be.
     """
@@ -312,14 +312,19 @@ def training_options(
             f"solver must be 'auto' where l1_ratio is above 0, not {solver!r}: the others cannot "
             "follow the kinks of |W|"
         )
-    return checked_strength(C), _checked_smoothing(label_smoothing), settings
+    if not is_auto(C):
+        checked_strength(C)
+    return _checked_smoothing(label_smoothing), settings
+
+
+def is_auto(C: object) -> bool:
+    """Whether C is left to be chosen."""
+    return isinstance(C, str) and C == "auto"
 
 
 def checked_strength(option: object) -> float:
     """C as a number; `OptionError` for what is none or out of range."""
     C = _plain(option)
-    if isinstance(C, str) and C == "auto":
-        return DEFAULT_C
     if isinstance(C, bool) or not isinstance(C, (int, float)):
         raise OptionError(f"C must be 'auto' or a positive number, not {C!r} ({type(C).__name__})")
     if not (SMALLEST_C <= C <= LARGEST_C or C == math.inf):

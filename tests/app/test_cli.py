@@ -65,7 +65,9 @@ def test_fit_predict_and_evaluate_the_penguins(run, folder):
     assert (status, err) == (0, "")
     assert (found["n_rows"], found["n_train"], found["n_features"]) == (344, 275, 15)
     assert found["classes"] == ["Adelie", "Chinstrap", "Gentoo"]
-    assert (found["C"], found["source"], found["model"]) == (1.0, "penguins", "m.safetensors")
+    assert (found["source"], found["model"]) == ("penguins", "m.safetensors")
+    assert found["C"] == min(found["C_table"], key=lambda line: line["loss"])["C"]
+    assert found["C_note"] == f"the lowest leave-one-out loss of {len(found['C_table'])} values"
     assert found["certified"]
     assert 0 <= found["gap"] <= 1e-6
     assert 0 < found["objective"] < 0.1
@@ -105,18 +107,23 @@ def test_the_text_of_a_fit(run):
     assert status == 0
     assert err.startswith("note: missing cells, filled: ")
     assert lines[0] == "275 rows, 15 features, 3 classes"
-    assert re.fullmatch(r"C = 1 \(auto is 1.0 for now\), objective 0.02\d+ nats per row", lines[1])
+    said = r"C = 3.16228 \(the lowest leave-one-out loss of (\d+) values\), objective 0.01\d+ nats "
+    values = re.match(said, lines[1])
     assert lines[2].startswith("Within ")
-    assert lines[4] == "On 69 rows held out, not used for the fit:"
-    assert [line.split()[0] for line in lines[5:9]] == ["accuracy", "log", "Brier", "macro"]
-    assert lines[9] == "rows: truth, columns: prediction"
-    assert lines[10].split() == ["Adelie", "Chinstrap", "Gentoo"]
-    assert lines[11].split()[0] == "Adelie"
+    assert lines[3].split()[:3] == ["C", "train", "loss"]
+    tried = lines[4 : 4 + int(values[1])]
+    assert [line.split()[1] for line in tried if line.startswith("*")] == ["3.16"]
+    held = lines[4 + len(tried) :]
+    assert held[:2] == ["", "On 69 rows held out, not used for the fit:"]
+    assert [line.split()[0] for line in held[2:6]] == ["accuracy", "log", "Brier", "macro"]
+    assert held[6] == "rows: truth, columns: prediction"
+    assert held[7].split() == ["Adelie", "Chinstrap", "Gentoo"]
+    assert held[8].split()[0] == "Adelie"
     assert lines[-1] == "Saved to m.safetensors. Next: polylogit predict m.safetensors DATA"
 
 
 def test_the_text_of_an_evaluation(run):
-    run("fit lesson --target y --model m.safetensors --holdout 0")
+    run("fit lesson --target y --model m.safetensors --holdout 0 --C 1")
     status, out, err = run("evaluate m.safetensors lesson")
     assert (status, err) == (0, "")
     assert out.splitlines()[:2] == ["m.safetensors on 8 rows of lesson:", "accuracy     1.0000"]
@@ -137,7 +144,7 @@ def test_rows_on_stdout_are_a_table_and_nothing_else(run):
 
 
 def test_rows_as_json(run):
-    run("fit lesson --target y --model m.safetensors --holdout 0")
+    run("fit lesson --target y --model m.safetensors --holdout 0 --C 1")
     status, out, err = run("predict m.safetensors lesson --json")
     found = json.loads(out)
     assert (status, err) == (0, "")
@@ -167,7 +174,7 @@ def test_every_option_reaches_the_request(monkeypatch, run):
         "--class-weight balanced --label-smoothing 0.1 --no-intercept --categorical a "
         "--categorical b --ignore c --ignore d --delimiter ; --tol 1e-3 --max-iter 7 "
         "--solver newton --threads 2 --seed 9 --penalty-factor a=0.5 --penalty-factor b=1=2 "
-        "--checkpoint c.ckpt"
+        "--checkpoint c.ckpt --group g --rule one-standard-error"
     )
     assert seen == [
         fit_command.FitRequest(
@@ -175,7 +182,7 @@ def test_every_option_reaches_the_request(monkeypatch, run):
             weights="w", class_weight="balanced", label_smoothing=0.1, intercept=False,
             categorical=("a", "b"), ignore=("c", "d"), delimiter=";", tol=1e-3, max_iter=7,
             solver="newton", n_threads=2, seed=9, penalty_factors={"a": 0.5, "b=1": 2.0},
-            checkpoint=Path("c.ckpt"),
+            checkpoint=Path("c.ckpt"), group="g", rule="one-standard-error",
         )
     ]  # fmt: skip
 

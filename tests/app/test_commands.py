@@ -203,7 +203,7 @@ def test_a_gap_that_is_not_proven_is_null(file):
 
 def test_the_progress_of_the_fit_is_told(file):
     watch = Log()
-    found = fitted(file, watch, target="y")
+    found = fitted(file, watch, target="y", C=1.0)
     assert watch.steps[-1].iteration == found["iterations"] > 0
 
 
@@ -235,11 +235,75 @@ def test_what_is_numbers_already_needs_no_target(kind, noisy):
     assert predict(Path("m.safetensors"), name, Log()).summary["n_rows"] == 120
 
 
+@pytest.fixture
+def grouped(noisy):
+    """Every row three times: from its copies a row is known."""
+    copies = noisy.loc[noisy.index.repeat(3)].drop(columns="w").assign(who=np.arange(360) // 3)
+    copies.to_csv("grouped.csv", index=False)
+    return "grouped.csv"
+
+
+def test_groups_are_on_one_side_and_leave_together(grouped):
+    found = fitted(grouped, target="y", group="who", model=Path("m.safetensors"))
+    assert (found["n_train"], found["holdout"]["n_rows"]) == (288, 72)
+    assert "who" not in polylogit.load("m.safetensors").schema.names
+    table = read_table(grouped, ignore=("who",))
+    who = np.arange(360) // 3
+    held = np.random.default_rng(0).permutation(120)[:24]
+    kept = np.flatnonzero(~np.isin(who, held))
+    expected = polylogit.choose_C(prepare(table.take(kept), target="y"), groups=who[kept])
+    assert found["C_table"] == [line.to_json() for line in expected.table]
+    apart = fitted(grouped, target="y", ignore=("who",))
+    assert found["C"] < apart["C"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"C": 2.0}, "--group serves to choose C, and --C 2 leaves no choice"),
+        ({"group": "y"}, "--group 'y' is the target or the weights already"),
+        ({"group": "x"}, "no column 'x'"),
+        ({"ignore": ("who",)}, "--ignore who would leave out the column that --group names"),
+        ({"l1_ratio": 0.5}, "groups serve to choose C, but leave-one-out needs a smooth penalty"),
+    ],
+)
+def test_what_cannot_be_done_with_groups(options, message, grouped):
+    with pytest.raises(InputError, match=message):
+        fitted(grouped, **{"target": "y", "group": "who", **options})
+
+
+def test_groups_that_cannot_be_told_apart_are_refused(grouped, noisy):
+    text = Path(grouped).read_text().splitlines()
+    Path("gap.csv").write_text("\n".join([*text[:5], text[5].rsplit(",", 1)[0] + ",", *text[6:]]))
+    with pytest.raises(
+        DataError, match=r"gap\.csv, line 6: the cell of the --group 'who' is missing"
+    ):
+        fitted("gap.csv", target="y", group="who")
+    noisy.assign(who="a").to_csv("one.csv", index=False)
+    with pytest.raises(TargetError, match="all rows are of one --group, so none can be held out"):
+        fitted("one.csv", target="y", group="who")
+    np.savez("a.npz", X=noisy[["a", "b"]].to_numpy(), y=np.arange(120) % 3)
+    with pytest.raises(OptionError, match=r"--group names a column, and a\.npz has no named"):
+        fitted("a.npz", group="who")
+
+
+def test_the_rule_chooses_too(file):
+    lowest, strong = fitted(file, target="y"), fitted(file, target="y", rule="one-standard-error")
+    assert strong["C"] < lowest["C"]
+    with pytest.raises(OptionError, match="--rule serves to choose C, and --C 1 leaves no choice"):
+        fitted(file, target="y", C=1.0, rule="one-standard-error")
+    with pytest.raises(OptionError, match="--rule 'best' is not one of lowest, one-standard-error"):
+        fitted(file, target="y", rule="best")
+
+
 def test_hard_and_soft_targets_give_the_same_fit(noisy):
     X, y = noisy[["a", "b"]].to_numpy(), pd.factorize(noisy["y"], sort=True)[0]
     np.savez("hard.npz", X=X, y=y)
     np.savez("soft.npz", X=X, y=np.eye(3)[y] * 0.9 + 0.1 / 3)
-    hard, soft = fitted("hard.npz", label_smoothing=0.1), fitted("soft.npz")
+    hard, soft = (
+        fitted(name, C=1.0, label_smoothing=smoothing)
+        for name, smoothing in (("hard.npz", 0.1), ("soft.npz", 0.0))
+    )
     assert hard["objective"] == pytest.approx(soft["objective"], abs=1e-9)
     assert hard["holdout"]["confusion"] == soft["holdout"]["confusion"]
 
@@ -530,7 +594,8 @@ def test_a_checkpoint_is_made_gone_on_from_and_removed(folder):
             super().step(now)
             assert now.iteration < 2 or Path("c.ckpt").exists()
 
-    options = {**PLAIN, "target": "species", "solver": "newton-cg", "checkpoint": Path("c.ckpt")}
+    own = {"C": 1.0, "target": "species", "solver": "newton-cg", "checkpoint": Path("c.ckpt")}
+    options = {**PLAIN, **own}
     first = fit(FitRequest("penguins", **options), StoppedLater(stop_at=5))
     assert (first["interrupted"], Path("c.ckpt").exists()) == (True, True)
     log = Log()
@@ -547,7 +612,8 @@ def test_the_fit_on_all_rows_has_a_checkpoint_of_its_own(folder):
             if len(self.stages) > 2 and now.iteration == 2:
                 raise KeyboardInterrupt
 
-    options = {**PLAIN, "target": "species", "refit": True, "checkpoint": Path("c.ckpt")}
+    own = {"C": 1.0, "target": "species", "refit": True, "checkpoint": Path("c.ckpt")}
+    options = {**PLAIN, **own}
     summary = fit(FitRequest("penguins", **options), StoppedInRefit())
     assert summary["interrupted"]
     assert [path.name for path in Path().glob("c.ckpt*")] == ["c.ckpt.refit"]
@@ -708,7 +774,7 @@ def streaming(monkeypatch):
 
 @pytest.mark.parametrize("holdout", [0, 0.2])
 def test_a_streamed_fit_says_what_a_fit_in_memory_says(file, streaming, holdout):
-    options = {"target": "y", "ignore": ("w",), "holdout": holdout}
+    options = {"target": "y", "C": 1.0, "ignore": ("w",), "holdout": holdout}
     inside, streamed = fitted(file, **options), fitted(file, **options, **streaming)
     for name in ("n_rows", "n_train", "classes", "C", "missing", "unseen", "ignored", "certified"):
         assert streamed[name] == inside[name], name
@@ -718,6 +784,14 @@ def test_a_streamed_fit_says_what_a_fit_in_memory_says(file, streaming, holdout)
         assert streamed["holdout"]["log_loss"] == pytest.approx(
             inside["holdout"]["log_loss"], abs=1e-4
         )
+
+
+def test_streamed_rows_know_no_groups(grouped, streaming):
+    with pytest.raises(OptionError, match=r"groups serve to choose C, but .* streamed from a file"):
+        fitted(grouped, target="y", group="who", holdout=0.0, **streaming)
+    found = fitted(grouped, target="y", holdout=0.0, **streaming)
+    assert (found["C"], found["C_table"]) == (1.0, [])
+    assert found["C_note"].startswith("auto is 1 here: leave-one-out needs the rows in memory")
 
 
 def test_streamed_rows_are_predicted_and_scored_as_in_memory(model, file, streaming):

@@ -22,6 +22,7 @@ SUMMARY = {
     "classes": ["a", "b"],
     "C": None,
     "C_note": None,
+    "C_table": [],
     "objective": 0.5,
     "status": "Within 1e-9 nats.",
     "holdout": None,
@@ -30,6 +31,14 @@ SUMMARY = {
     "missing": {},
     "unseen": {},
     "ignored": [],
+}
+CANDIDATE = {
+    "C": 0.01,
+    "train_loss": 0.25,
+    "loss": 0.5,
+    "standard_error": None,
+    "accuracy": 0.75,
+    "effective_dof": 1.25,
 }
 SCORES = {
     "n_rows": 2,
@@ -235,7 +244,8 @@ def test_the_least_that_a_fit_says(capsys):
 def test_all_that_a_fit_says(capsys):
     more = {
         "C": 0.1,
-        "C_note": "auto is 0.1 for now",
+        "C_note": "the lowest leave-one-out loss of 2 values",
+        "C_table": [CANDIDATE, CANDIDATE | {"C": 0.1, "standard_error": 0.0625}],
         "holdout": SCORES,
         "model": "[i]m.safetensors",
         "missing": {"[x]": 3, "y": 1},
@@ -246,8 +256,11 @@ def test_all_that_a_fit_says(capsys):
     out, err = capsys.readouterr()
     assert out == (
         "8 rows, 1 feature, 2 classes\n"
-        "C = 0.1 (auto is 0.1 for now), objective 0.500000 nats per row\n"
+        "C = 0.1 (the lowest leave-one-out loss of 2 values), objective 0.500000 nats per row\n"
         "Within 1e-9 nats.\n"
+        "      C  train loss  left out  std. error  accuracy  free params\n"
+        "   0.01      0.2500    0.5000         inf    0.7500          1.2\n"
+        "*   0.1      0.2500    0.5000      0.0625    0.7500          1.2\n"
         "\n"
         "On 2 rows held out, not used for the fit:\n"
         "accuracy     0.5000\n"
@@ -313,12 +326,13 @@ def test_classes_that_were_not_predicted_are_not_listed(capsys):
 @pytest.mark.parametrize(
     ("model", "kept"), [(None, "nothing was saved"), ("m.safetensors", "it is in m.safetensors")]
 )
-def test_ctrl_c_is_said_on_stderr(model, kept, capsys):
-    terminal.interrupted({**SUMMARY, "model": model})
-    assert capsys.readouterr() == (
-        "",
-        f"note: stopped by hand; the model so far is not the optimum, {kept}\n",
-    )
+@pytest.mark.parametrize(
+    ("certified", "short"),
+    [(True, "C may not be the best"), (False, "the model so far is not the optimum")],
+)
+def test_ctrl_c_is_said_on_stderr(certified, short, model, kept, capsys):
+    terminal.interrupted({**SUMMARY, "model": model, "certified": certified})
+    assert capsys.readouterr() == ("", f"note: stopped by hand; {short}, {kept}\n")
 
 
 def test_notes_that_cannot_be_written_are_no_failure(monkeypatch, capsys):

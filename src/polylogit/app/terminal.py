@@ -17,6 +17,8 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+from polylogit.app.texts.choice import choice_table
+
 if TYPE_CHECKING:  # the display stands before torch is loaded, which takes the longest of all
     from polylogit.optim.problem import Progress
 
@@ -196,6 +198,8 @@ def fit_text(summary: dict[str, Any]) -> None:
     note = f" ({summary['C_note']})" if summary["C_note"] else ""
     _say(console, f"C = {strength}{note}, objective {summary['objective']:.6f} nats per row")
     _say(console, summary["status"])
+    if summary["C_table"]:
+        console.print(choice_table(summary["C_table"], summary["C"]))
     notes(summary)
     if summary["holdout"] is not None:
         held = summary["holdout"]
@@ -288,7 +292,10 @@ def notes(summary: dict[str, Any]) -> None:
 def interrupted(summary: dict[str, Any]) -> None:
     """What Ctrl-C left of a fit, on stderr."""
     kept = "nothing was saved" if summary["model"] is None else f"it is in {summary['model']}"
-    _note(f"note: stopped by hand; the model so far is not the optimum, {kept}")
+    short = (
+        "C may not be the best" if summary["certified"] else "the model so far is not the optimum"
+    )
+    _note(f"note: stopped by hand; {short}, {kept}")
 
 
 def _note(line: str) -> None:

@@ -7,13 +7,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
+
+import numpy as np
 
 from polylogit import serialization
 from polylogit.app.commands.files import as_text, check_output
 from polylogit.app.commands.report import gather, write
 from polylogit.app.commands.scoring import cells_note, score_rows
 from polylogit.app.terminal import Watch
+from polylogit.choice import Choice, Rule
+from polylogit.choice import fit as train
 from polylogit.data.dataset import Dataset, Matrix
 from polylogit.data.read import prepare, read_table, split
 from polylogit.data.targets import (
@@ -22,11 +26,9 @@ from polylogit.data.targets import (
     refuse_degenerate,
     weights_from_column,
 )
-from polylogit.errors import InputError, OptionError, TargetError
-from polylogit.optim.problem import Status
+from polylogit.errors import DataError, InputError, OptionError, TargetError
 from polylogit.schema import Schema, Table, listed
-from polylogit.training import DEFAULT_C, Fit, training_options
-from polylogit.training import fit as train
+from polylogit.training import is_auto, training_options
 
 _FLAGS = {
     "tol": "--tol",
@@ -68,6 +70,8 @@ class FitRequest:
     memory: str | None = None
     report: Path | None = None
     lang: str = "en"
+    group: str | None = None
+    rule: str = "lowest"
 
 
 def fit(request: FitRequest, watch: Watch) -> dict[str, Any]:
@@ -76,16 +80,17 @@ def fit(request: FitRequest, watch: Watch) -> dict[str, Any]:
     watch.stage(f"reading {request.data}")
     table = read_rows(request, request.data)
     refuse_nameless(table, request.target)
-    training, held_out = part_rows(table, request)
+    table, groups = apart(table, request.group)
+    training, held_out, own = part_groups(table, groups, request)
     dataset = encode_training(training, request, part=held_out is not None)
     evaluation = None if held_out is None else encode_judges(held_out, request, dataset.schema)
-    outcome = train_rows(dataset, request, watch, request.checkpoint)
+    outcome = train_rows(dataset, request, watch, request.checkpoint, own)
     scores = None if evaluation is None else score_rows(outcome.model, evaluation)
     judged_model = outcome.model  # not that of a refit, which has seen the rows held out
-    refit = request.refit and evaluation is not None and not was_stopped(outcome)
+    refit = request.refit and evaluation is not None and not outcome.stopped
     if refit:
         dataset = encode_training(table, request, part=False)
-        outcome = train_rows(dataset, request, watch, _second(request.checkpoint))
+        outcome = train_rows(dataset, request, watch, _second(request.checkpoint), groups)
     if request.model is not None:
         watch.stage(f"saving {request.model}")
         serialization.save(outcome.model, request.model)
@@ -121,9 +126,15 @@ def check_request(request: FitRequest) -> None:
         raise OptionError(
             f"--holdout must be at least 0 and below 1, a part of the rows, not {request.holdout:g}"
         )
-    for needed, option in ((request.target, "--target"), (request.weights, "--weights")):
-        if needed in request.ignore:
+    named = (
+        (request.target, "--target"),
+        (request.weights, "--weights"),
+        (request.group, "--group"),
+    )
+    for needed, option in named:
+        if needed is not None and needed in request.ignore:
             raise OptionError(f"--ignore {needed} would leave out the column that {option} names")
+    _check_choosing(request)
     if request.target is not None and request.target == request.weights:
         raise OptionError(f"--target and --weights cannot both be {request.target!r}")
     check_output("--model", request.model, request.data)
@@ -131,6 +142,19 @@ def check_request(request: FitRequest) -> None:
         raise OptionError(f"--model and --checkpoint cannot both be {str(request.model)!r}")
     check_output("--checkpoint", request.checkpoint, request.data)
     check_output("--report", request.report, request.data)
+
+
+def _check_choosing(request: FitRequest) -> None:
+    if request.rule not in get_args(Rule):
+        raise OptionError(f"--rule {request.rule!r} is not one of {', '.join(get_args(Rule))}")
+    asked = (("--group", request.group is not None), ("--rule", request.rule != "lowest"))
+    for option, given in asked:
+        if given and not is_auto(request.C):
+            raise OptionError(
+                f"{option} serves to choose C, and --C {request.C:g} leaves no choice"
+            )
+    if request.group is not None and request.group in (request.target, request.weights):
+        raise OptionError(f"--group {request.group!r} is the target or the weights already")
 
 
 def refuse_nameless(table: Table | Matrix, target: str | None) -> None:
@@ -154,6 +178,35 @@ def part_rows(
         source, target=target, fraction=request.holdout, seed=request.seed
     )
     return parts
+
+
+def apart(table: Table | Matrix, group: str | None) -> tuple[Table | Matrix, np.ndarray | None]:
+    """The rows less the column that groups them, and the group of each row (N,)."""
+    if group is None:
+        return table, None
+    if not isinstance(table, Table):
+        raise OptionError(f"--group names a column, and {table.source} has no named columns")
+    column = table.column(group)
+    if column.missing.any():
+        place = table.place(int(column.missing.argmax()))
+        raise DataError(f"{table.source}, {place}: the cell of the --group {group!r} is missing")
+    return table.without(group), np.asarray(column.values)
+
+
+def part_groups(
+    table: Table | Matrix, groups: np.ndarray | None, request: FitRequest
+) -> tuple[Table | Matrix, Table | Matrix | None, np.ndarray | None]:
+    """As `part_rows`, and the groups of the rows to learn from; no group is on both sides."""
+    if groups is None or request.holdout == 0:
+        return *part_rows(table, request), groups
+    _refuse_unlearnable(table, request)
+    different, codes = np.unique(groups, return_inverse=True)
+    order = np.random.default_rng(request.seed).permutation(len(different))
+    count = min(len(different) - 1, max(1, round(request.holdout * len(different))))
+    if count < 1:
+        raise TargetError(f"{table.source}: all rows are of one --group, so none can be held out")
+    held = np.isin(codes, order[:count])
+    return table.take(np.flatnonzero(~held)), table.take(np.flatnonzero(held)), groups[~held]
 
 
 def _refuse_unlearnable(table: Table | Matrix, request: FitRequest) -> None:
@@ -202,12 +255,20 @@ def _second(checkpoint: Path | None) -> Path | None:
     return None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.refit")
 
 
-def train_rows(dataset: Dataset, request: FitRequest, watch: Watch, checkpoint: Path | None) -> Fit:
+def train_rows(
+    dataset: Dataset,
+    request: FitRequest,
+    watch: Watch,
+    checkpoint: Path | None,
+    groups: np.ndarray | None = None,
+) -> Choice:
     """Fit the rows as the request says."""
     watch.stage(f"fitting {dataset.n_rows} rows")
     return train(
         dataset,
         C=cast("Any", request.C),
+        groups=groups,
+        rule=cast("Any", request.rule),
         l1_ratio=request.l1_ratio,
         fit_intercept=request.intercept,
         class_weight=cast("Any", request.class_weight),
@@ -222,26 +283,22 @@ def train_rows(dataset: Dataset, request: FitRequest, watch: Watch, checkpoint: 
     )
 
 
-def was_stopped(outcome: Fit) -> bool:
-    """Whether Ctrl-C ended the fit."""
-    return outcome.solution.status is Status.INTERRUPTED
-
-
-def _fit_summary(request: FitRequest, dataset: Dataset, outcome: Fit) -> dict[str, Any]:
+def _fit_summary(request: FitRequest, dataset: Dataset, outcome: Choice) -> dict[str, Any]:
     solution = outcome.solution
     return {
         "n_train": dataset.n_rows,
         "n_features": dataset.n_features,
         "classes": list(outcome.model.classes),
         "C": outcome.C if math.isfinite(outcome.C) else None,
-        "C_note": f"auto is {DEFAULT_C} for now" if request.C == "auto" else None,
+        "C_note": outcome.note,
+        "C_table": [line.to_json() for line in outcome.table],
         "l1_ratio": request.l1_ratio,
         "alpha": outcome.alpha,
         "n_zero_weights": int((outcome.model.weight == 0).sum()),
         "objective": solution.objective,
         "gap": solution.certificate.gap if solution.certificate.proven else None,
         "certified": solution.certified,
-        "interrupted": was_stopped(outcome),
+        "interrupted": outcome.stopped,
         "status": solution.message,
         "solver": solution.statistics.solver,
         "iterations": solution.statistics.iterations,

@@ -20,13 +20,13 @@ from polylogit.app.commands.fit import (
     read_rows,
     refuse_nameless,
     train_rows,
-    was_stopped,
 )
 from polylogit.app.commands.scoring import cells_note
 from polylogit.app.terminal import Watch
 from polylogit.data.dataset import Dataset
 from polylogit.data.read import read
 from polylogit.errors import InputError, OptionError
+from polylogit.optim.problem import Status
 from polylogit.path import checked_strengths, fit_path, search_path
 from polylogit.schema import Schema
 from polylogit.stored import Spill, StoredRows
@@ -81,14 +81,15 @@ def _path(asked: PathRequest, watch: Watch) -> dict[str, Any]:
     watch.stage(f"fitting {dataset.n_rows} rows")
     found = _swept(asked, dataset, judges, watch)
     best = None if judges is None else found.best(asked.by)
-    interrupted, final = any(was_stopped(fit) for fit in found.fits), None
+    interrupted = any(fit.solution.status is Status.INTERRUPTED for fit in found.fits)
+    final = None
     if best is not None and judges is not None and request.model is not None and not interrupted:
         in_file = asked.validation is not None
         rows = _joined(dataset, judges) if in_file else encode_training(table, request, part=False)
         final = train_rows(rows, replace(request, C=found.Cs[best]), watch, None)
         watch.stage(f"saving {request.model}")
         serialization.save(final.model, request.model)
-        interrupted = was_stopped(final)
+        interrupted = final.stopped
     head = {"source": table.source, "protocol": asked.protocol, "by": asked.by}
     tail = {
         "interrupted": interrupted,

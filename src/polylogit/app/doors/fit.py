@@ -56,6 +56,14 @@ def fit(
         bool, typer.Option("--refit", help="After the evaluation, fit again on all rows.")
     ] = False,
     weights: Weights = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Rows that belong together and leave together."),
+    ] = None,
+    rule: Annotated[
+        str,
+        typer.Option(metavar="RULE", help="Which C auto takes: lowest or one-standard-error."),
+    ] = "lowest",
     class_weight: ClassWeight = "none",
     label_smoothing: Smoothing = 0.0,
     penalty_factor: PenaltyFactor = None,
@@ -110,6 +118,8 @@ def fit(
             memory=memory,
             report=report,
             lang=lang,
+            group=group,
+            rule=rule,
         )
         summary = command.fit(request, watch)
     if as_json:
