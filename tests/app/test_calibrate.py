@@ -121,6 +121,28 @@ def test_what_cannot_be_calibrated_is_one_line(capsys, line, says):
     assert err.count("\n") == 1
 
 
+def test_weights_are_copies(capsys, here):
+    z, y = here
+    times = np.random.default_rng(4).integers(1, 4, size=N)
+    table = pd.DataFrame(3 * z, columns=["0", "1", "2"]).assign(times=times)
+    table.to_csv("weighed.csv", index=False)
+    table.drop(columns="times").loc[np.repeat(table.index, times)].to_csv("copied.csv", index=False)
+    pd.Series(np.repeat(y, times), name="y").to_csv("labels.csv", index=False)
+    held = pd.read_csv("new.csv").assign(times=times[:200])
+    held.to_csv("weighed-rows.csv", index=False)
+    held.loc[np.repeat(held.index, times[:200])].to_csv("copied-rows.csv", index=False)
+    for one, other in (
+        ("--logits weighed.csv --targets y.csv", "--logits copied.csv --targets labels.csv"),
+        ("sure.model weighed-rows.csv", "sure.model copied-rows.csv --ignore times"),
+    ):
+        found = json.loads(typed(capsys, f"calibrate {one} --weights times --json")[1])
+        expected = json.loads(typed(capsys, f"calibrate {other} --json")[1])
+        assert found["penalty"] == expected["penalty"]
+        assert found["temperature"] == pytest.approx(expected["temperature"], rel=1e-9)
+        assert found["before"] == pytest.approx(expected["before"], rel=1e-9)
+        assert found["after"] != found["before"]
+
+
 @pytest.fixture
 def foreign(here):
     """Calibrators of foreign scores in files, by what they read and their method."""

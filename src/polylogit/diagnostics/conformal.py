@@ -164,7 +164,7 @@ def conformal(
     The rows must not have been used to fit the model. Probabilities by leave-one-out will do
     nearly as well, without the proof: say `approximate` then, and the result says it on. Raises
     `InputError` or `TargetError` for what is no such data, `OptionError` for a coverage outside
-    (0, 1).
+    (0, 1). Rows have no weights here: the rank counts exchangeable rows, and copies are not.
 
     >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]])
     >>> made = conformal(p, np.array([0, 0, 1, 0]), coverage=0.6)

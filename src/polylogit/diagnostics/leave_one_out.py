@@ -252,7 +252,7 @@ def _of_rows(optimum: Optimum, removed: Tensor) -> tuple[Tensor, Tensor]:
     for rows in row_slices(n_rows, max(1, CELLS // max(len(inverse), n_classes**2))):
         x, z, aims = optimum.rows[rows], optimum.logits[rows], optimum.aims[rows]
         leverages = _leverages(x, inverse, optimum.basis)
-        move, influence[rows] = _move(leverages, torch.softmax(z, 1), aims, removed[rows])
+        move, influence[rows] = moved(leverages, torch.softmax(z, 1), aims, removed[rows])
         logits[rows] = z + move
     return logits, influence
 
@@ -277,7 +277,7 @@ def _leverages(x: Tensor, inverse: Tensor, basis: Tensor) -> Tensor:
     return basis @ contrasts @ basis.T
 
 
-def _move(A: Tensor, p: Tensor, aims: Tensor, removed: Tensor) -> tuple[Tensor, Tensor]:
+def moved(A: Tensor, p: Tensor, aims: Tensor, removed: Tensor) -> tuple[Tensor, Tensor]:
     """z_-i - z_i (B, K) and the influence (B,) of rows with leverages A (B, K, K).
 
     With S = R R' and the eigenvectors V of w R'AR: (I - w S A)^-1 = I + w R V (I - M)^-1 V' R' A.

@@ -7,8 +7,9 @@
 
 with z less its mean over the classes, which softmax cannot see. b is fitted first; then D or d, on
 columns divided by their standard deviation, and c under one ridge, which draws them towards
-temperature scaling. Its strength comes from 5-fold cross-validation of the log loss, and infinity,
-which is temperature scaling, is among those tried. Without that, D overfits (Guo et al.).
+temperature scaling. Its strength is that of the least log loss on rows left out, and infinity,
+which is temperature scaling, is among those tried (`polylogit.diagnostics.shrinkage`). Without
+that, D overfits (Guo et al.).
 
 Sources: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017
 (arXiv:1706.04599); Kull et al., "Beyond temperature scaling", NeurIPS 2019 (arXiv:1910.12656);
@@ -18,7 +19,7 @@ Berta, Holzmueller, Jordan and Bach, "Structured matrix scaling" (arXiv:2511.036
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -29,25 +30,17 @@ from torch import Tensor
 
 from polylogit import functional
 from polylogit.data.arrays import from_arrays
-from polylogit.design import design_of
-from polylogit.diagnostics.vector_scaling import VectorScaling, solved
+from polylogit.data.dataset import Rows
+from polylogit.data.targets import weights_of
+from polylogit.diagnostics.shrinkage import MatrixForm, VectorForm, folds_of, shrunk
 from polylogit.errors import ModelFileError, OptionError, SchemaError, TargetError, nearest
 from polylogit.model import SoftmaxModel
-from polylogit.optim.objective import Labels
-from polylogit.optim.solve import Settings, solve
 from polylogit.schema import Label, Schema, listed
 
 Method = Literal["temperature", "vector", "matrix", "dirichlet"]
 Reads = Literal["logits", "probabilities"]
 
 FLOOR = float(np.finfo(np.float64).eps)  # added to probabilities before their logarithm
-FOLDS = 5
-STRENGTHS = tuple(np.logspace(0.5, -5, 12))  # of the ridge on the mean loss; and infinity
-PATIENCE = 3  # strengths without a better loss before weaker ones are left untried
-ABSENT = 1e-12  # of label smoothing, so that a class without rows has an optimum too
-CHOOSING, FINAL = 1e-6, 1e-10  # nats per row of proven gap
-
-Shift = tuple[Tensor, Tensor]  # D (K, K) and c (K,), on standardised columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,13 +107,15 @@ def calibrate(
     classes: Sequence[Label] | None = None,
     method: Method = "matrix",
     reads: Reads = "logits",
+    weights: Any = None,
 ) -> Calibrator:
     """Fit a map from `scores` (N, K) to probabilities that fit the labels `targets` (N,).
 
     The columns of `scores` stand for `classes`, by default the labels in rising order; what they
     are called makes no difference. `reads` of "probabilities" takes log(p + 2.2e-16) for logits.
-    Raises `TargetError` where no temperature exists: all rows right, so that the labels ask for
-    an infinite one, or the scores point away from them.
+    `weights` (N,) are copies: a row of weight 2 counts as two equal rows. Raises `TargetError`
+    where no temperature exists: all rows right, so that the labels ask for an infinite one, or the
+    scores point away from them.
 
     >>> z = [[2.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 0.0]]
     >>> made = calibrate(z, ["a", "a", "b", "b"], method="temperature")
@@ -131,22 +126,29 @@ def calibrate(
     _check_word("reads", reads, get_args(Reads))
     logits = _logits(np.asarray(scores), reads)
     labels, codes = _encoded(logits, targets, classes)
-    return _fitted(logits, codes, labels, method, reads)
+    return _fitted(logits, codes, _weights(weights, len(codes)), labels, method, reads)
 
 
 def cross_fitted(
-    scores: np.ndarray, codes: np.ndarray, method: Method = "matrix", reads: Reads = "logits"
+    scores: np.ndarray,
+    codes: np.ndarray,
+    method: Method = "matrix",
+    reads: Reads = "logits",
+    *,
+    weights: Any = None,
 ) -> np.ndarray:
     """Calibrated log-probabilities (N, K) of the same rows, each by a map fitted without its fold.
 
     What `polylogit.diagnostics.calibration.decomposed` asks for. Log-probabilities are logits, too.
-    Raises as `calibrate` does, also where the rows of one part are all right.
+    The copies that a weight stands for are all in one fold. Raises as `calibrate` does, also where
+    the rows of one part are all right.
     """
     z, y = _logits(scores, reads), torch.from_numpy(codes)
-    answer, labels, folds = np.empty_like(z), tuple(range(z.shape[1])), _folds(y)
+    w = _weights(weights, len(y))
+    answer, labels, folds = np.empty_like(z), tuple(range(z.shape[1])), folds_of(y)
     for fold in folds.unique():
         held = (folds == fold).numpy()
-        made = _fitted(z[~held], y[~held], labels, method, "logits")
+        made = _fitted(z[~held], y[~held], w[~held], labels, method, "logits")
         answer[held] = made.log_probabilities(z[held]).numpy()
     return answer
 
@@ -183,6 +185,13 @@ def _features(logits: np.ndarray, method: Method) -> np.ndarray:
     return np.asarray(np.log(p + FLOOR))
 
 
+def _weights(weights: Any, n_rows: int) -> Tensor:
+    """Row weights (N,), ones where none are given."""
+    if weights is None:
+        return torch.ones(n_rows, dtype=torch.float64)
+    return torch.from_numpy(weights_of(weights, n_rows, Rows()))
+
+
 def _encoded(
     logits: np.ndarray, targets: Any, classes: Sequence[Label] | None
 ) -> tuple[tuple[Label, ...], Tensor]:
@@ -205,20 +214,30 @@ def _encoded(
 
 
 def _fitted(
-    logits: np.ndarray, codes: Tensor, labels: tuple[Label, ...], method: Method, reads: Reads
+    logits: np.ndarray,
+    codes: Tensor,
+    weights: Tensor,
+    labels: tuple[Label, ...],
+    method: Method,
+    reads: Reads,
 ) -> Calibrator:
-    columns = torch.from_numpy(np.ascontiguousarray(_features(logits, method)))
+    there = weights > 0
+    columns = torch.from_numpy(np.ascontiguousarray(_features(logits, method)))[there]
+    codes, weights = codes[there], weights[there]
+    share = weights / weights.sum()
     z = columns - columns.mean(1, keepdim=True)
-    b = _inverse_temperature(z, codes)
+    b = _inverse_temperature(z, codes, share)
     said: dict[str, object] = {"method": method, "reads": reads, "temperature": 1 / b}
     weight, bias = b * torch.eye(z.shape[1], dtype=torch.float64), torch.zeros(z.shape[1])
     if method != "temperature":
         x = columns if method == "dirichlet" else z
-        scale = x.std(0, correction=0)
+        scale = (share @ (x - share @ x).square()).sqrt()
         scale[scale == 0] = 1.0
-        (D, bias), alpha = _shrunk(method, x / scale, b * z, codes)
-        weight = weight + D / scale
-        said["penalty"] = alpha if math.isfinite(alpha) else None
+        form = VectorForm if method == "vector" else MatrixForm
+        found = shrunk(form(x / scale, b * z, codes, weights))
+        weight, bias = weight + found.D / scale, found.c
+        said["penalty"] = found.alpha if math.isfinite(found.alpha) else None
+        said["chosen_by"] = found.judge
     if method != "dirichlet":
         weight = weight - weight.mean(1, keepdim=True)  # the mean of z is taken away within
     name = "log_p" if method == "dirichlet" or reads == "probabilities" else "logit"
@@ -227,7 +246,7 @@ def _fitted(
     return Calibrator(SoftmaxModel(weight, bias, schema, record), method, reads)
 
 
-def _inverse_temperature(z: Tensor, codes: Tensor) -> float:
+def _inverse_temperature(z: Tensor, codes: Tensor, share: Tensor) -> float:
     """The b > 0 with the least mean log loss of softmax(b z): where the slope changes its sign."""
     truth = z.gather(1, codes[:, None])[:, 0]
     if bool((truth >= z.amax(1)).all()):
@@ -238,9 +257,9 @@ def _inverse_temperature(z: Tensor, codes: Tensor) -> float:
 
     def slope(log_b: float) -> float:
         p = functional.softmax(math.exp(log_b) * z, 1)
-        return float(((p * z).sum(1) - truth).mean())
+        return float(share @ ((p * z).sum(1) - truth))
 
-    if not float(truth.mean()) > 0:  # the slope at b = 0, for z has the mean 0 in each row
+    if not float(share @ truth) > 0:  # the slope at b = 0, for z has the mean 0 in each row
         raise TargetError(
             "the scores point away from the labels, so no temperature above 0 helps; check that "
             "the columns of the scores stand in the order of the classes"
@@ -251,87 +270,6 @@ def _inverse_temperature(z: Tensor, codes: Tensor) -> float:
     while slope(high) < 0:
         high += 2
     return math.exp(brentq(slope, low, high, xtol=1e-13))
-
-
-def _shrunk(method: Method, x: Tensor, offsets: Tensor, codes: Tensor) -> tuple[Shift, float]:
-    """(D, c) on the columns `x` under the best strength, and that strength."""
-    fit = _vector if method == "vector" else _matrix
-    alpha = _strength(fit, x, offsets, codes)
-    k = x.shape[1]
-    nothing = torch.zeros(k, k, dtype=torch.float64), torch.zeros(k, dtype=torch.float64)
-    if alpha == math.inf:
-        return nothing, alpha
-    share = torch.full((len(x),), 1 / len(x), dtype=torch.float64)
-    return fit(x, offsets, codes, share, alpha, nothing, FINAL), alpha
-
-
-Fitter = Callable[[Tensor, Tensor, Tensor, Tensor, float, Shift, float], Shift]
-
-
-def _strength(fit: Fitter, x: Tensor, offsets: Tensor, codes: Tensor) -> float:
-    """The strength of the least log loss in 5-fold cross-validation; infinity is temperature.
-
-    b is one number for all N rows and was fitted with all of them; only D and c are left out.
-    """
-    k, folds = x.shape[1], _folds(codes)
-    kept = [(folds != fold).double() for fold in range(FOLDS)]
-    shares = [rows / rows.sum() for rows in kept]
-    nothing = torch.zeros(k, k, dtype=torch.float64), torch.zeros(k, dtype=torch.float64)
-    shifts = [nothing] * FOLDS
-    best, least, since = math.inf, float(_losses(offsets, codes).mean()), 0
-    for alpha in STRENGTHS:
-        losses = torch.empty(len(x), dtype=torch.float64)
-        for fold, share in enumerate(shares):
-            held = folds == fold
-            shifts[fold] = D, c = fit(x, offsets, codes, share, alpha, shifts[fold], CHOOSING)
-            losses[held] = _losses(offsets[held] + x[held] @ D.T + c, codes[held])
-        loss, since = float(losses.mean()), since + 1
-        if loss < least:
-            best, least, since = float(alpha), loss, 0
-        if since >= PATIENCE and best < math.inf:
-            break
-    return best
-
-
-def _matrix(
-    x: Tensor, offsets: Tensor, codes: Tensor, share: Tensor, alpha: float, start: Shift, tol: float
-) -> Shift:
-    """D and c by the project's solver: c is the weight of a column of ones, so it is shrunk too."""
-    ones = torch.ones(len(x), 1, dtype=torch.float64)
-    k = x.shape[1]
-    solution = solve(
-        design_of(torch.cat([x, ones], 1).numpy(), centred=False),
-        Labels(codes, k, ABSENT),
-        share,
-        n_classes=k,
-        alpha=alpha,
-        intercept=False,
-        offsets=offsets,
-        settings=Settings(tol=tol),
-        start=(torch.cat([start[0], start[1][:, None]], 1), torch.zeros(k, dtype=torch.float64)),
-    )
-    return solution.weight[:, :-1], solution.weight[:, -1]
-
-
-def _vector(
-    x: Tensor, offsets: Tensor, codes: Tensor, share: Tensor, alpha: float, start: Shift, tol: float
-) -> Shift:
-    problem = VectorScaling(x, offsets, codes, share, alpha)
-    point = solved(problem, torch.stack([start[0].diagonal(), start[1]]), tol)
-    return torch.diag(point[0]), point[1]
-
-
-def _losses(logits: Tensor, codes: Tensor) -> Tensor:
-    return functional.cross_entropy(logits, codes, reduction="none")
-
-
-def _folds(codes: Tensor) -> Tensor:
-    """The fold (N,) of each row: drawn, and even within every class."""
-    order = np.random.default_rng(0).permutation(len(codes))
-    order = order[np.argsort(codes.numpy()[order], kind="stable")]
-    folds = np.empty(len(codes), dtype=np.int64)
-    folds[order] = np.arange(len(codes)) % FOLDS
-    return torch.from_numpy(folds)
 
 
 def _check_word(name: str, word: str, known: tuple[str, ...]) -> None:

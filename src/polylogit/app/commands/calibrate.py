@@ -48,6 +48,7 @@ def calibrate_model(
     output: Path | None = None,
     target: str | None = None,
     ignore: tuple[str, ...] = (),
+    weights: str | None = None,
     delimiter: str | None = None,
 ) -> dict[str, Any]:
     """Calibrate a saved model on labelled rows; the result is one softmax model again."""
@@ -62,17 +63,19 @@ def calibrate_model(
     dataset = read(
         data,
         target=target or model.schema.target or "y",
+        weights=weights,
         schema=model.schema,
         ignore=ignore,
         delimiter=delimiter,
     )
     logits, codes = model.logits(dataset.features).numpy(), label_codes(dataset)
     watch.stage(f"calibrating on {len(codes)} rows")
-    made = calibrate(logits, model.class_array()[codes], classes=model.classes, method=method)
+    given = model.class_array()[codes]
+    made = calibrate(logits, given, classes=model.classes, method=method, weights=dataset.weights)
     if output is not None:
         serialization.save(made.compose(model), output)
     head = {"model": str(path), "source": dataset.source, "saved": as_text(output)}
-    return {**head, **_summary(made, logits, codes)}
+    return {**head, **_summary(made, logits, codes, dataset.weights)}
 
 
 def calibrate_scores(
@@ -81,12 +84,13 @@ def calibrate_scores(
     *,
     method: Method = "matrix",
     output: Path | None = None,
+    weights: str | None = None,
     delimiter: str | None = None,
 ) -> dict[str, Any]:
     """Calibrate the scores of any model; the result is a `Calibrator`, kept in a model file."""
     check_output("--model", output, request.scores, request.targets)
     watch.stage(f"reading {request.scores}")
-    table = read(request.scores, delimiter=delimiter)
+    table = read(request.scores, weights=weights, delimiter=delimiter)
     scores = dense(table)
     labels = read_labels(request.targets)
     if len(labels.codes) != len(scores):
@@ -103,11 +107,12 @@ def calibrate_scores(
     codes = np.array([classes.index(label) for label in labels.classes])[labels.codes]
     watch.stage(f"calibrating on {len(codes)} rows")
     given = np.array(labels.classes)[labels.codes]
-    made = calibrate(scores, given, classes=classes, method=method, reads=request.reads)
+    options: dict[str, Any] = {"method": method, "reads": request.reads}
+    made = calibrate(scores, given, classes=classes, weights=table.weights, **options)
     if output is not None:
         serialization.save(made.model, output)
     head = {"model": None, "source": request.scores, "saved": as_text(output)}
-    return {**head, **_summary(made, scores, codes)}
+    return {**head, **_summary(made, scores, codes, table.weights)}
 
 
 def _in_order(labels: Targets, names: tuple[str, ...]) -> tuple[Label, ...]:
@@ -119,7 +124,9 @@ def _in_order(labels: Targets, names: tuple[str, ...]) -> tuple[Label, ...]:
     return tuple(known.get(name, name) for name in names if words or name in known)
 
 
-def _summary(made: Calibrator, scores: np.ndarray, codes: np.ndarray) -> dict[str, Any]:
+def _summary(
+    made: Calibrator, scores: np.ndarray, codes: np.ndarray, weights: np.ndarray | None
+) -> dict[str, Any]:
     """What was found, and the measures before and, by rows left out in turn, after."""
     said = cast("dict[str, Any]", made.model.record["calibrator"])
     before = log_scores(scores, made.reads)
@@ -127,22 +134,26 @@ def _summary(made: Calibrator, scores: np.ndarray, codes: np.ndarray) -> dict[st
         **said,
         "penalty": said.get("penalty"),
         "classes": list(made.model.classes),
-        "before": _measured(before, codes),
-        "after": _after(made, scores, codes),
+        "chosen_by": said.get("chosen_by"),
+        "before": _measured(before, codes, weights),
+        "after": _after(made, scores, codes, weights),
     }
 
 
-def _after(made: Calibrator, scores: np.ndarray, codes: np.ndarray) -> dict[str, Any] | None:
+def _after(
+    made: Calibrator, scores: np.ndarray, codes: np.ndarray, weights: np.ndarray | None
+) -> dict[str, Any] | None:
     """None where a fifth of the rows left out leaves none that is predicted wrong."""
     try:
-        return _measured(cross_fitted(scores, codes, made.method, made.reads), codes)
+        log_p = cross_fitted(scores, codes, made.method, made.reads, weights=weights)
     except TargetError:
         return None
+    return _measured(log_p, codes, weights)
 
 
-def _measured(log_p: np.ndarray, codes: np.ndarray) -> dict[str, Any]:
+def _measured(log_p: np.ndarray, codes: np.ndarray, weights: np.ndarray | None) -> dict[str, Any]:
     """The figures that calibration is about, of the top label where they are of one event."""
-    scores, top = score(log_p, codes), measure(log_p, codes).top
+    scores, top = score(log_p, codes, weights), measure(log_p, codes, weights=weights).top
     return {
         "accuracy": scores.accuracy,
         "log_loss": scores.to_json()["log_loss"],

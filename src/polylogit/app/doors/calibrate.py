@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polylogit.app.doors.options import Delimiter, Ignore, Json, Quiet, print_json
+from polylogit.app.doors.options import Delimiter, Ignore, Json, Quiet, Weights, print_json
 from polylogit.errors import OptionError, nearest
 
 METHODS = ("temperature", "vector", "matrix", "dirichlet")
@@ -40,6 +40,7 @@ def calibrate(
         str | None,
         typer.Option(metavar="COLUMN", help="The column with the labels; else that of the fit."),
     ] = None,
+    weights: Weights = None,
     ignore: Ignore = None,
     delimiter: Delimiter = None,
     as_json: Json = False,
@@ -57,6 +58,7 @@ def calibrate(
     from polylogit.app import terminal
 
     options: dict[str, Any] = {"method": method, "output": model, "delimiter": delimiter}
+    options |= {"weights": weights}
     with terminal.watching(shown=not quiet) as watch:
         from polylogit.app.commands import calibrate as command
 

@@ -41,7 +41,7 @@ def _penalty(summary: dict[str, Any]) -> str:
         return ""
     if summary["penalty"] is None:
         return "; nothing beyond it helps"
-    return f", penalty {summary['penalty']:.3g}"
+    return f", penalty {summary['penalty']:.3g} by {summary['chosen_by']}"
 
 
 def _number(value: float | None) -> str:
