@@ -435,7 +435,11 @@ def _row_weights(dataset: Dataset, targets: Targets, class_weight: ClassWeight) 
 
 def _refuse_empty_class(mass: Tensor, dataset: Dataset) -> None:
     """Without weight in any row a class has the probability 0, which no finite weights give."""
-    empty = [dataset.schema.classes[k] for k in torch.nonzero(mass <= 0).flatten().tolist()]
+    empty = [
+        label
+        for label, weight in zip(dataset.schema.classes, mass.tolist(), strict=True)
+        if weight <= 0
+    ]
     if empty:
         raise TargetError(
             f"{dataset.source}: the class {listed(empty)} has no row of positive weight, so there "

@@ -88,6 +88,22 @@ def test_the_best_bias(pair):
         assert float(other.gradient[:, -1].abs().max()) < 1e-15
 
 
+def test_what_a_gradient_stands_for(pair):
+    plain, compact, point, _ = pair
+    gradient = plain.evaluate(point).gradient
+    assert compact.energy(gradient) == pytest.approx(plain.energy(gradient), rel=1e-12)
+
+
+def test_a_column_without_penalty_costs_nothing_until_it_pulls():
+    free = Ridge(torch.tensor([0.0, 1.0, 1.0, 1.0, 1.0]).double())
+    compact = CompactObjective.of(dataclasses.replace(objective(), ridge=free))
+    gradient = torch.zeros(2, 6).double()
+    gradient[0, 1] = 1.0
+    assert compact.energy(gradient) == 0.5
+    gradient[1, 0] = 1.0
+    assert compact.energy(gradient) == np.inf
+
+
 def test_a_pass_is_counted_wherever_the_rows_are_read(pair):
     _, compact, point, direction = pair
     before = compact.tally.passes

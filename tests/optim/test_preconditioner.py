@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from polylogit.optim.preconditioner import DiagonalPreconditioner, GramPreconditioner, cholesky
+from polylogit.optim.preconditioner import (
+    SMALL,
+    DiagonalPreconditioner,
+    GramPreconditioner,
+    cholesky,
+    solved,
+)
 
 
 def spd(size, seed=0):
@@ -26,6 +32,21 @@ def test_a_singular_matrix_is_lifted_by_next_to_nothing():
 def test_an_indefinite_matrix_leaves_its_diagonal():
     matrix = torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64)
     assert torch.equal(cholesky(matrix), torch.eye(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("size", [6, SMALL + 2])
+def test_a_solution_has_the_shape_of_its_right_side(size):
+    A = spd(size)
+    right = torch.linspace(-1, 1, size, dtype=torch.float64).reshape(2, -1)
+    solution = solved(A, right)
+    assert solution.shape == right.shape
+    torch.testing.assert_close(A @ solution.flatten(), right.flatten(), rtol=1e-9, atol=1e-9)
+
+
+def test_a_singular_matrix_is_solved_where_it_can_be():
+    right = torch.ones(1, 3, dtype=torch.float64)
+    solution = solved(torch.ones(3, 3, dtype=torch.float64), right)
+    assert float(solution.sum()) == pytest.approx(1.0, rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

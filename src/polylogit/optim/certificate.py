@@ -59,13 +59,10 @@ WORST_CONDITION = 1e10  # of H with unit diagonal; beyond, its inverse proves no
 
 def estimate(objective: SoftmaxObjective, at: Evaluation) -> float:
     """Roughly the gap at `at`, for nothing: says when a proof is worth its price."""
-    weight, bias = objective.split_gradient(at.gradient)
-    if isinstance(objective.ridge, ElasticNet):
-        gap = min(_kinked_gap(objective, at, theta) for theta in _scales(objective, at))
-    else:
-        gap = objective.ridge.conjugate(weight)
-    shift = objective.expand(bias[:, None]).squeeze(1)
-    return gap + 0.5 * float((shift.square() / objective.mass).sum())
+    if not isinstance(objective.ridge, ElasticNet):
+        return objective.energy(at.gradient)
+    gap = min(_kinked_gap(objective, at, theta) for theta in _scales(objective, at))
+    return gap + objective.bias_energy(at.gradient)
 
 
 def certify(objective: SoftmaxObjective, at: Evaluation) -> tuple[Evaluation, Certificate]:

@@ -8,10 +8,8 @@ Nocedal & Wright, Numerical Optimization (2006), section 3.3.
 
 from __future__ import annotations
 
-import torch
-
 from polylogit.optim.line_search import lowest
-from polylogit.optim.preconditioner import cholesky
+from polylogit.optim.preconditioner import solved
 from polylogit.optim.problem import Evaluation, Problem, Solver
 
 FLAT = 0.3  # of the first slope along a step: flatter than that, the full step is taken
@@ -20,9 +18,7 @@ FLAT = 0.3  # of the first slope along a step: flatter than that, the full step 
 def newton(problem: Problem, at: Evaluation) -> Solver:
     """Ever better points after `at`; ends where no direction leads down any more."""
     while True:
-        factor = cholesky(problem.curvature(at).matrix())
-        flat = torch.cholesky_solve(-at.gradient.reshape(-1, 1), factor)
-        direction = flat.reshape(at.point.shape)
+        direction = solved(problem.curvature(at).matrix(), at.gradient).neg_()
         slope = float((at.gradient * direction).sum())
         if not slope < 0:
             return

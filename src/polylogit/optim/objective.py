@@ -98,6 +98,8 @@ class Labels:
     def mass(self, weights: Tensor) -> Tensor:
         """sum_i s_i t_i (K,): the weight of each class."""
         counts = torch.bincount(self.codes, weights, self.n_classes)
+        if not self.smoothing:
+            return counts
         return (1 - self.smoothing) * counts + self.smoothing * weights.sum() / self.n_classes
 
 
@@ -315,6 +317,16 @@ class SoftmaxObjective:
     def penalised(self) -> bool:
         """Whether every column has a penalty, so that there is one optimum and a dual bound."""
         return bool(self.ridge.costly.all())
+
+    def energy(self, gradient: Tensor) -> float:
+        """R*(dF/dV) + sum_k (dF/db_k)^2 / (2 mass_k): roughly the gap, where R is a ridge."""
+        weight, _ = self.split_gradient(gradient)
+        return self.ridge.conjugate(weight) + self.bias_energy(gradient)
+
+    def bias_energy(self, gradient: Tensor) -> float:
+        """sum_k (dF/db_k)^2 / (2 mass_k): roughly what a better bias would gain."""
+        shift = self.expand(self.split_gradient(gradient)[1])
+        return 0.5 * float(shift @ (shift / self.mass))
 
     def split_gradient(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """The part of the weights (m, D) and of the bias (m,), zero without one."""

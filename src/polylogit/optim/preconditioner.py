@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from scipy.linalg.lapack import dposv
 from torch import Tensor
 
 CHANGED = 1.5  # a factor of the rows' mean curvature after which kept sums are out of date
+SMALL = 64  # unknowns
 JITTER = 1e-12  # of the mean diagonal, added where a Gram matrix is singular to rounding
 
 
@@ -66,6 +68,18 @@ class Kept:
         if self.sums is None or not self.total / CHANGED <= total <= self.total * CHANGED:
             self.sums, self.total = compute(), total
         return self.sums if total == self.total else self.sums * (total / self.total)
+
+
+def solved(matrix: Tensor, right: Tensor) -> Tensor:
+    """matrix^-1 right, in the shape of `right`, for a positive definite matrix in float64.
+
+    Up to `SMALL` unknowns a call to LAPACK takes a fifth of the time of torch's two.
+    """
+    if len(matrix) <= SMALL and matrix.device.type == "cpu":
+        _, solution, failed = dposv(matrix.numpy(), right.reshape(-1).numpy())
+        if not failed:
+            return torch.from_numpy(solution).view_as(right)
+    return torch.cholesky_solve(right.reshape(-1, 1), cholesky(matrix)).view_as(right)
 
 
 def cholesky(matrix: Tensor) -> Tensor:
