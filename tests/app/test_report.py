@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import beta
+from scipy.stats import beta, norm
+from statsmodels.api import MNLogit
 
 import polylogit
 from polylogit.app import cli
-from polylogit.app.commands.report import gather
+from polylogit.app.commands.report import Trained, gather
 from polylogit.app.commands.report.coverage import COVERAGES, coverage
-from polylogit.app.texts.report import fitting, trust
+from polylogit.app.commands.report.features import combinations, intervals
+from polylogit.app.texts.report import features, fitting, trust
 from polylogit.app.texts.report.page import page as whole_page
 from polylogit.app.texts.report.words import WORDS
 from polylogit.data.read import prepare, read_table, split
@@ -138,7 +140,7 @@ def test_a_half_too_small_for_the_largest_sets_is_named():
     p = np.full((30, 2), 0.5)
     found = coverage(p, np.zeros(30, dtype=int))
     assert [one["full"] for one in found["sets"]] == [False, False, True]
-    page = Reader(trust.sets({"coverage": found}, WORDS["en"]))
+    page = Reader(trust.sets({"coverage": found, "weighted": False}, WORDS["en"]))
     assert WORDS["en"]["full_sets"].format(rows=15) in page.cells
 
 
@@ -160,6 +162,131 @@ def in_a_row(cells, wanted):
     """Whether these cells of a table stand side by side."""
     filled = [cell for cell in cells if cell]
     return any(filled[i : i + len(wanted)] == wanted for i in range(len(filled)))
+
+
+@pytest.fixture
+def mixed():
+    """A table with a number, a category and three classes that overlap; and its columns."""
+    rng = np.random.default_rng(5)
+    x, g = rng.normal(size=240) * 3, rng.integers(0, 3, size=240)
+    gain = np.array([[0.0, 0.0, 0.0], [1.0, -0.5, 0.0], [0.0, 0.5, 1.0]])
+    logits = np.outer(x, [0.5, 0.0, -0.2]) + gain[g]
+    y = (logits + rng.gumbel(size=(240, 3))).argmax(1)
+    lines = [f"{a!r},{'abc'[b]},k{c}" for a, b, c in zip(x.tolist(), g, y, strict=True)]
+    Path("mixed.csv").write_text("\n".join(["x,g,y", *lines]))
+    return x, g, y
+
+
+MIXED = "fit mixed.csv --target y --holdout 0 --C 1 --report r.html --quiet --model m.safetensors"
+
+
+def effects(x, g, y):
+    """By statsmodels in effect coding: (estimate, error) of every class against their mean."""
+    coded = np.column_stack([np.ones(len(x)), x, *((g == k) - 1.0 * (g == 0) for k in (1, 2))])
+    fitted = MNLogit(y, coded).fit(disp=0, tol=1e-12, method="newton")
+    turn = (np.eye(3) - 1 / 3)[:, 1:]
+    features = {"x": np.array([0, np.ptp(x), 0, 0]), "g=a": np.array([0, 0, -1, -1]),
+                "g=b": np.array([0, 0, 1, 0]), "g=c": np.array([0, 0, 0, 1])}  # fmt: skip
+    found = {}
+    for name, part in features.items():
+        both = np.kron(turn, part)
+        values = both @ fitted.params.T.ravel()
+        errors = np.sqrt(np.diag(both @ fitted.cov_params() @ both.T))
+        found[name] = list(zip(values, errors, strict=True))
+    return found
+
+
+def test_the_strongest_features_have_the_intervals_of_an_unpenalised_refit(capsys, mixed):
+    typed(capsys, MIXED)
+    page, model, oracle = read("r.html"), polylogit.load("m.safetensors"), effects(*mixed)
+    moves = (model.weight - model.weight.mean(0)).numpy() * [np.ptp(mixed[0]), 1, 1, 1]
+    reach = norm.ppf(0.975)
+    for k, d in np.ndindex(3, 4):
+        name = model.schema.names[d]
+        value, error = oracle[name][k]
+        ends = f"{value - reach * error:+.4g} … {value + reach * error:+.4g}"
+        assert in_a_row(page.cells, [name, f"{moves[k, d]:+.4g}", f"{value:+.4g}", ends])
+    said = WORDS["en"]["from_unpenalised"].format(n="240", level=0.95)
+    assert said in page.cells
+    assert not any(WORDS["en"]["separated"] in cell for cell in page.cells)
+
+
+def test_separated_classes_are_refitted_by_firth_and_marked(capsys):
+    typed(capsys, f"{FIT} --holdout 0")
+    page = read("r.html")
+    found = polylogit.summarize(
+        polylogit.read("penguins", target="species"), contrasts="sum-to-zero"
+    )
+    model = polylogit.load("m.safetensors")
+    names = list(model.schema.names)
+    known = model.record["columns"]
+    at = names.index("bill_length_mm")
+    size = known["high"][at] - known["low"][at]
+    one = next(c for c in found.coefficients if c.column == "bill_length_mm")
+    assert found.method == "firth"
+    assert one.separated
+    ends = f"{one.low * size:+.4g} … {one.high * size:+.4g} {WORDS['en']['separated']}"
+    assert in_a_row(page.cells, [f"{one.estimate * size:+.4g}", ends])
+    assert WORDS["en"]["from_firth"].format(n="344", level=0.95) in page.cells
+
+
+def test_only_what_contains_a_separated_coefficient_is_marked(capsys, mixed):
+    text = Path("mixed.csv").read_text()
+    Path("mixed.csv").write_text(f"{text}\n" + "\n".join(["0.5,d,k0", "-0.5,d,k0"] * 3))
+    typed(capsys, MIXED)
+    cells = [cell for cell in read("r.html").cells if cell]
+    marked = {at: WORDS["en"]["separated"] in cells[at + 3]
+              for at, cell in enumerate(cells) if cell in ("x", "g=a", "g=b", "g=c", "g=d")
+              and "…" in cells[at + 3]}  # fmt: skip
+    assert {cells[at] for at, mark in marked.items() if mark} == {"g=a", "g=b", "g=c", "g=d"}
+    assert {cells[at] for at, mark in marked.items() if not mark} == {"x"}
+
+
+def test_a_column_that_repeats_another_has_no_interval(capsys, mixed):
+    lines = Path("mixed.csv").read_text().split("\n")
+    doubled = [f"{line},{'xx' if at == 0 else 2 * float(line.split(',')[0])}"
+               for at, line in enumerate(lines)]  # fmt: skip
+    Path("mixed.csv").write_text("\n".join(doubled))
+    typed(capsys, MIXED)
+    cells = [cell for cell in read("r.html").cells if cell]
+    assert cells[cells.index("xx") + 2] == WORDS["en"]["repeats"]
+
+
+def test_without_intercept_a_category_stands_for_itself(mixed):
+    schema = polylogit.read("mixed.csv", target="y").schema
+    found = list(combinations(schema, schema.names, intercept=False))
+    np.testing.assert_array_equal(found, np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "why"),
+    [
+        (25, 4_999, "large"),
+        (20_000, 100, "large"),
+        (40_000, 8, "large"),
+        (None, None, "elsewhere"),
+    ],
+)
+def test_where_intervals_would_take_long_or_rows_are_missing_a_sentence_says_so(rows, columns, why):
+    model = polylogit.fit(polylogit.from_arrays([[0.0], [1.0]], ["a", "b"]), C=1.0).model
+    training = None
+    if rows is not None:
+        training = polylogit.from_arrays(np.zeros((rows, columns), dtype=np.float32),
+                                         np.arange(rows) % 2)  # fmt: skip
+    found = intervals(model, training)
+    told = {"features": found, "classes": ["a", "b"]}
+    page = Reader(features.strongest(told, WORDS["en"]))
+    assert found["why"] == why
+    assert WORDS["en"][f"no_intervals_{why}"] in page.cells
+    assert WORDS["en"]["interval"] not in page.cells
+
+
+def test_a_refit_that_fails_says_why():
+    rows = np.array([[0.0], [1.0], [2.0]])
+    data = polylogit.from_arrays(rows, np.array([[0.5, 0.5], [0.2, 0.8], [0.7, 0.3]]))
+    found = intervals(polylogit.fit(data, C=1.0).model, data)
+    assert found["why"] == "failed"
+    assert "rows of probabilities" in found["message"]
 
 
 def test_of_many_classes_those_with_the_most_rows_are_drawn_and_the_others_named():
@@ -210,7 +337,7 @@ def test_the_path_of_a_choice_is_drawn_and_listed():
     rows = np.random.default_rng(0).normal(size=(60, 2))
     data = polylogit.from_arrays(rows, (rows[:, 0] + rows[:, 1] ** 2 > 0.5).astype(int))
     choice = polylogit.choose_C(data)
-    found = gather(choice.model, data, "training", choice)
+    found = gather(choice.model, data, "training", Trained(choice, data))
     page = Reader(fitting.path(found, WORDS["en"]))
     assert page.tags.count("svg") == 1
     assert choice.note in page.cells

@@ -13,7 +13,7 @@ import numpy as np
 
 from polylogit import serialization
 from polylogit.app.commands.files import as_text, check_output
-from polylogit.app.commands.report import gather, write
+from polylogit.app.commands.report import Trained, gather, write
 from polylogit.app.commands.scoring import cells_note, score_rows
 from polylogit.app.terminal import Watch
 from polylogit.choice import Choice, Rule
@@ -97,7 +97,8 @@ def fit(request: FitRequest, watch: Watch) -> dict[str, Any]:
     if request.report is not None:
         watch.stage(f"writing {request.report}")
         judged, where = (dataset, "training") if evaluation is None else (evaluation, "holdout")
-        write(request.report, gather(judged_model, judged, where, outcome), request.lang)
+        trained = Trained(outcome, dataset, request.intercept)
+        write(request.report, gather(judged_model, judged, where, trained), request.lang)
     head = {"source": table.source, "n_rows": table.n_rows, "refit": refit}
     tail = {
         "holdout": None if scores is None else scores.to_json(),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from polylogit import storage
 from polylogit.app.commands.report.coverage import coverage
+from polylogit.app.commands.report.features import intervals
 from polylogit.app.commands.scoring import label_codes
 from polylogit.app.texts.report.page import page
 from polylogit.data.dataset import Dataset
@@ -22,8 +24,16 @@ from polylogit.stored import StoredRows
 from polylogit.training import Fit
 
 WORST = 5  # rows with the largest loss, each explained
-STRONGEST = 5  # features of a class
 MOST_EXPLAINED = 3  # features of a row
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A fit of this run, and what it was fitted to."""
+
+    outcome: Fit
+    dataset: Dataset
+    intercept: bool = True
 
 
 def write(path: Path, told: dict[str, Any], lang: str) -> None:
@@ -32,7 +42,7 @@ def write(path: Path, told: dict[str, Any], lang: str) -> None:
 
 
 def gather(
-    model: SoftmaxModel, judged: Dataset, where: str, outcome: Fit | None = None
+    model: SoftmaxModel, judged: Dataset, where: str, trained: Trained | None = None
 ) -> dict[str, Any]:
     """All that the page shows; `where` says which rows it was judged on: holdout, training, data.
 
@@ -40,6 +50,7 @@ def gather(
     """
     if isinstance(judged.features, StoredRows):
         raise OptionError("--report looks at every row, so they must fit in memory; omit --memory")
+    outcome = None if trained is None else trained.outcome
     codes = label_codes(judged)
     log_p = model.log_probabilities(judged.features).numpy()
     scores = score(log_p, codes, judged.weights)
@@ -54,7 +65,8 @@ def gather(
         "convergence": _convergence(outcome),
         "choice": None if outcome is None else _choice(outcome),
         "coverage": _coverage(log_p, codes, where),
-        "strongest": _strongest(model),
+        "weighted": judged.weights is not None,
+        "features": _features(model, trained),
         "worst": _worst(model, judged, log_p, codes),
         "base_rate_loss": _base_rate_loss(scores),
     }
@@ -70,6 +82,13 @@ def _convergence(outcome: Fit | None) -> list[list[float]]:
     if certificate.proven:
         told.append((outcome.solution.statistics.passes, certificate.gap))
     return [list(pair) for pair in told]
+
+
+def _features(model: SoftmaxModel, trained: Trained | None) -> dict[str, Any]:
+    """What moves each class; of the fit on all rows, where there is one."""
+    if trained is None:
+        return intervals(model, None)
+    return intervals(trained.outcome.model, trained.dataset, intercept=trained.intercept)
 
 
 def _choice(outcome: Fit) -> dict[str, Any]:
@@ -92,20 +111,6 @@ def _base_rate_loss(scores: Scores) -> float:
     """The log loss of who knows the frequencies of the classes and nothing else."""
     share = scores.support / max(1, scores.support.sum())
     return float(-sum(p * math.log(p) for p in share.tolist() if p > 0))
-
-
-def _strongest(model: SoftmaxModel) -> list[list[list[Any]]]:
-    """For every class the encoded columns that move its logit most, over their training range.
-
-    Against the mean of all classes, which softmax cannot see; without known ranges per unit.
-    """
-    weight = model.weight.numpy() - model.weight.numpy().mean(0)
-    known = cast("Any", model.record.get("columns"))
-    if isinstance(known, dict):
-        weight = weight * (np.asarray(known["high"]) - np.asarray(known["low"]))
-    order = np.argsort(-np.abs(weight), axis=1)[:, :STRONGEST]
-    names = model.schema.names
-    return [[[names[d], float(weight[k, d])] for d in row] for k, row in enumerate(order.tolist())]
 
 
 def _worst(

@@ -4,22 +4,47 @@ from __future__ import annotations
 
 from typing import Any
 
-from polylogit.app.texts.report.tables import MOST_CLASSES, more, note, section, table
+from polylogit.app.texts.report.tables import (
+    MOST_CLASSES,
+    grouped,
+    more,
+    note,
+    paragraph,
+    section,
+    table,
+)
 
 
 def strongest(told: dict[str, Any], words: dict[str, str]) -> str:
-    """The features that move the logit of each class most."""
-    classes = told["classes"][:MOST_CLASSES]
-    rows = [
-        [name, ", ".join(f"{feature} {size:+.2f}" for feature, size in features)]
-        for name, features in zip(classes, told["strongest"], strict=False)
+    """The features that move the logit of each class most, with intervals where there are any."""
+    found, classes = told["features"], told["classes"][:MOST_CLASSES]
+    names = ("class", "feature", "move", *(() if found["why"] else ("refit", "interval")))
+    parts = [
+        (name, [_cells(one, words)[: len(names) - 1] for one in features])
+        for name, features in zip(classes, found["classes"], strict=False)
     ]
     return section(
         words["strongest"],
         note(words["strongest_note"]),
-        table([[words["class"], ""], *rows]),
+        paragraph(_origin(found, words)),
+        grouped([words[name] for name in names], parts),
         more(len(told["classes"]) - len(classes), words),
     )
+
+
+def _origin(found: dict[str, Any], words: dict[str, str]) -> str:
+    """Which fit the intervals are from, or why there are none."""
+    if found["why"]:
+        return words[f"no_intervals_{found['why']}"].format(message=found["message"])
+    return words[f"from_{found['method']}"].format(n=f"{found['n']:g}", level=found["level"])
+
+
+def _cells(one: dict[str, Any], words: dict[str, str]) -> list[str]:
+    start = [one["feature"], f"{one['move']:+.4g}"]
+    if "estimate" not in one:
+        return [*start, "", words["repeats"]]
+    mark = f" {words['separated']}" if one["separated"] else ""
+    return [*start, f"{one['estimate']:+.4g}", f"{one['low']:+.4g} … {one['high']:+.4g}{mark}"]
 
 
 def columns(told: dict[str, Any], words: dict[str, str]) -> str:

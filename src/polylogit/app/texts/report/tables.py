@@ -44,6 +44,18 @@ def table(cells: Cells) -> str:
     return scrolling(f"<table>{top}<tbody>{rows}</tbody></table>")
 
 
+def grouped(names: Sequence[str], parts: Sequence[tuple[str, Cells]]) -> str:
+    """A table in parts, each with a head of its own in the first column."""
+    bodies = "".join(f"<tbody>{_part(name, rows)}</tbody>" for name, rows in parts)
+    return scrolling(f"<table><thead><tr>{header(names)}</tr></thead>{bodies}</table>")
+
+
+def _part(name: str, rows: Cells) -> str:
+    head = f'<th scope="rowgroup" rowspan="{len(rows)}">{escape(name)}</th>'
+    cells = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    return "".join(f"<tr>{head if at == 0 else ''}{row}</tr>" for at, row in enumerate(cells))
+
+
 def header(names: Sequence[str]) -> str:
     """The first row; an empty corner heads nothing, so it is no header."""
     return "".join(

@@ -97,6 +97,7 @@ def sets(told: dict[str, Any], words: dict[str, str]) -> str:
     cells = [[words[name] for name in names], *(_set_cells(one) for one in found["sets"])]
     halves = words["halves"].format(made=found["n_made"], judged=found["n_judged"])
     notes = [halves, *([words["nearly"]] if found["approximate"] else []), words["luck"]]
+    notes += [words["once"]] if told["weighted"] else []
     full = any(one["full"] for one in found["sets"])
     return section(
         words["sets"],

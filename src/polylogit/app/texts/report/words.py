@@ -71,8 +71,26 @@ WORDS = {
         "no_sets_few": "There are too few rows to set the thresholds by one half and to judge "
         "them by the other.",
         "strongest": "What moves each class most",
-        "strongest_note": "Change of the logit, against the mean class, over the range of the "
-        "column in training.",
+        "strongest_note": "Change of the logit against the mean class: of a number over its range "
+        "in training, of a category against the mean of its column's categories.",
+        "feature": "feature",
+        "move": "in the model",
+        "refit": "in the refit",
+        "interval": "its interval",
+        "separated": "(separated: no finite maximum)",
+        "repeats": "other columns already say it",
+        "from_unpenalised": "The model's numbers are shrunk by its penalty, so they have no "
+        "interval of their own. Beside them: a refit without penalty on the same {n} rows, with "
+        "{level:.0%} intervals.",
+        "from_firth": "The model's numbers are shrunk by its penalty, so they have no interval of "
+        "their own. Without penalty the classes are separated and there is no finite refit; beside "
+        "them: Firth's penalised likelihood on the same {n} rows, with {level:.0%} intervals.",
+        "no_intervals_elsewhere": "Intervals take the rows that the model was fitted to, which are "
+        "not here: see fit --report, or polylogit summary.",
+        "no_intervals_large": "There are no intervals: a refit for them would take long for so "
+        "many rows, columns and classes. polylogit summary on fewer columns computes them.",
+        "no_intervals_failed": "There are no intervals: {message}",
+        "once": "Every row counts once here, whatever its weight.",
         "worst": "The rows it got most wrong",
         "row": "row",
         "decision": "decision",
@@ -151,7 +169,25 @@ WORDS = {
         "모든 행을 학습에 썼다. --holdout을 쓰면 된다.",
         "no_sets_few": "행이 너무 적어서 절반으로 문턱을 정하고 나머지로 판단할 수 없다.",
         "strongest": "클래스마다 가장 크게 움직이는 것",
-        "strongest_note": "학습 때 열의 범위만큼 바뀔 때 로짓의 변화 (클래스 평균과의 차이).",
+        "strongest_note": "클래스 평균에 견준 로짓의 변화. 수는 학습 때의 범위만큼 바뀔 때, "
+        "범주는 같은 열의 범주 평균에 견준 값이다.",
+        "feature": "특성",
+        "move": "모델에서",
+        "refit": "다시 맞추면",
+        "interval": "그 구간",
+        "separated": "(분리됨: 최댓값이 유한하지 않다)",
+        "repeats": "다른 열이 이미 말한다",
+        "from_unpenalised": "모델의 수치는 벌점 때문에 작아져 있어서 자기 구간이 없다. 옆은 같은 "
+        "{n}개 행을 벌점 없이 다시 맞춘 값과 {level:.0%} 구간이다.",
+        "from_firth": "모델의 수치는 벌점 때문에 작아져 있어서 자기 구간이 없다. 벌점이 없으면 "
+        "클래스가 분리되어 유한한 값이 없으므로, 옆은 같은 {n}개 행을 퍼스(Firth)의 벌점 가능도로 "
+        "맞춘 값과 {level:.0%} 구간이다.",
+        "no_intervals_elsewhere": "구간에는 모델이 학습한 행이 필요한데 여기에는 없다. "
+        "fit --report나 polylogit summary를 쓰면 된다.",
+        "no_intervals_large": "구간이 없다. 이만큼 많은 행과 열과 클래스를 다시 맞추려면 "
+        "오래 걸린다. 열을 줄이고 polylogit summary를 쓰면 된다.",
+        "no_intervals_failed": "구간이 없다: {message}",
+        "once": "여기서는 가중치와 상관없이 행마다 한 번씩 센다.",
         "worst": "가장 크게 틀린 행",
         "row": "행",
         "decision": "결정",
