@@ -41,6 +41,7 @@ _HOME = {
     "fit_path": "polylogit.path",
     "from_arrays": "polylogit.data.arrays",
     "load": "polylogit.serialization",
+    "plot_path": "polylogit.app.figures.path",
     "read": "polylogit.data.read",
     "save": "polylogit.serialization",
     "summarize": "polylogit.diagnostics.inference.summary",
@@ -52,6 +53,7 @@ __all__ = sorted([*_HOME, *_MODULES])
 
 if TYPE_CHECKING:
     from polylogit import errors, formulas, functional
+    from polylogit.app.figures.path import plot_path
     from polylogit.choice import Choice, choose_C, fit
     from polylogit.data.arrays import from_arrays
     from polylogit.data.dataset import Dataset

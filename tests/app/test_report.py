@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from scipy.stats import beta, norm
 from statsmodels.api import MNLogit
 
@@ -134,6 +135,29 @@ def test_without_enough_rows_of_their_own_a_sentence_stands_for_the_sets(capsys,
     cells = read("r.html").cells
     assert WORDS["en"][says] in cells
     assert WORDS["en"]["holds"] not in cells
+
+
+def test_without_rows_of_their_own_sets_are_by_leave_one_out_and_called_approximate(capsys):
+    line = "fit penguins --target species --holdout 0 --quiet --report r.html"
+    typed(capsys, line)
+    data = polylogit.read("penguins", target="species")
+    left = polylogit.fit(data).left_out
+    found = coverage(softmax(left.logits.numpy(), axis=1), data.targets)
+    cells = read("r.html").cells
+    for one in found["sets"]:
+        low, high = one["interval"]
+        numbers = f"{one['mean_size']:.2f}", f"{one['single']:.4f}", f"{one['holds_truth']:.4f}"
+        assert in_a_row(cells, [f"{one['coverage']:g}", *numbers, f"{low:.3f} – {high:.3f}"])
+    assert any(WORDS["en"]["nearly"] in cell for cell in cells)
+
+
+def test_a_row_that_could_not_be_left_out_is_in_no_set():
+    rows = np.random.default_rng(0).normal(size=(41, 2))
+    data = polylogit.from_arrays(rows, np.repeat([0, 1, 2], [20, 20, 1]))
+    outcome = polylogit.fit(data)
+    found = gather(outcome.model, data, "training", Trained(outcome, data))["coverage"]
+    assert outcome.left_out.excluded == (40,)
+    assert found["n_made"] + found["n_judged"] == 40
 
 
 def test_a_half_too_small_for_the_largest_sets_is_named():

@@ -22,11 +22,39 @@ from polylogit.app.figures.frame import (
     upright,
     words,
 )
+from polylogit.app.texts.report.words import WORDS
+from polylogit.choice import Choice
+from polylogit.errors import OptionError
 
 WIDE, HIGH = 560.0, 400.0
 LOSSES, FREE = (46.0, 190.0), (276.0, 74.0)  # where the two frames begin, and how high they are
 
 Lines = Sequence[Mapping[str, Any]]
+
+
+def plot_path(choice: Choice, *, lang: str = "en") -> Figure:
+    """Draw the table of a `Choice`: what every C lost, on its own rows and on rows left out.
+
+    `choice` is of `polylogit.fit`, `polylogit.choose_C` or `SoftmaxClassifier.choice_`. Above, the
+    loss in nats per row over log C, in training and left out, the latter with a band of one
+    standard error; below, the effective parameters; a dashed line at the C that was chosen. A
+    notebook shows the figure, and its `svg` is the text of a file. `lang` is "en" or "ko".
+
+    Raises `OptionError` where there is no path to draw, because C was given.
+
+    >>> from polylogit.choice import choose_C
+    >>> from polylogit.data.arrays import from_arrays
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]], ["a", "a", "b", "a", "b", "b"]
+    >>> figure = plot_path(choose_C(from_arrays(X, y), (0.01, 0.1, 1.0, 10.0)))
+    >>> figure.svg.startswith("<svg"), "chosen: C = 1;" in figure.svg
+    (True, True)
+    """
+    if lang not in WORDS:
+        raise OptionError(f"lang must be {' or '.join(WORDS)}, not {lang!r}")
+    if not choice.table:
+        why = choice.note or f"its C = {choice.C:g} was given; fit with C='auto'"
+        raise OptionError(f"this fit has no path to draw: {why}")
+    return path_figure([line.to_json() for line in choice.table], choice.C, WORDS[lang])
 
 
 def path_figure(lines: Lines, chosen: float | None, names: Mapping[str, str]) -> Figure:

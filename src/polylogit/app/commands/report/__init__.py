@@ -19,6 +19,7 @@ from polylogit.diagnostics.calibration import measure
 from polylogit.diagnostics.explain import explain
 from polylogit.diagnostics.metrics import Scores, score
 from polylogit.errors import OptionError
+from polylogit.functional import softmax
 from polylogit.model import SoftmaxModel
 from polylogit.stored import StoredRows
 from polylogit.training import Fit
@@ -64,7 +65,7 @@ def gather(
         "calibration": measure(log_p, codes, weights=judged.weights).to_json(),
         "convergence": _convergence(outcome),
         "choice": None if outcome is None else _choice(outcome),
-        "coverage": _coverage(log_p, codes, where),
+        "coverage": _coverage(log_p, codes, where, outcome),
         "weighted": judged.weights is not None,
         "features": _features(model, trained),
         "worst": _worst(model, judged, log_p, codes),
@@ -100,11 +101,18 @@ def _choice(outcome: Fit) -> dict[str, Any]:
     }
 
 
-def _coverage(log_p: np.ndarray, codes: np.ndarray, where: str) -> dict[str, Any]:
-    """Prediction sets, which take rows that the model was not fitted on."""
-    if where == "training":
+def _coverage(
+    log_p: np.ndarray, codes: np.ndarray, where: str, outcome: Fit | None
+) -> dict[str, Any]:
+    """Prediction sets, which take rows that the model was not fitted on, or nearly so."""
+    if where != "training":
+        return coverage(np.exp(log_p), codes)
+    left = getattr(outcome, "left_out", None)
+    if left is None:
         return {"why": "training", "sets": []}
-    return coverage(np.exp(log_p), codes)
+    p = softmax(left.logits, 1).numpy()
+    known = np.isfinite(p).all(1)
+    return coverage(p[known], codes[known], approximate=True)
 
 
 def _base_rate_loss(scores: Scores) -> float:

@@ -67,7 +67,8 @@ WORDS = {
         "full_sets": "{rows} rows are too few for the largest sets: there every set holds every "
         "class.",
         "no_sets_training": "Sets that hold the truth as often as asked need rows that the model "
-        "was not fitted on, and all rows went into the fit. Use --holdout.",
+        "was not fitted on, and all rows went into the fit. Use --holdout, "
+        "or leave C to be chosen.",
         "no_sets_few": "There are too few rows to set the thresholds by one half and to judge "
         "them by the other.",
         "strongest": "What moves each class most",
@@ -166,7 +167,8 @@ WORDS = {
         "luck": "마지막 열: 같은 수의 행을 뽑을 때 95 %에서 문턱의 참 포함률이 놓이는 범위다.",
         "full_sets": "가장 큰 집합에는 {rows}개 행이 모자라서, 모든 집합이 모든 클래스를 담는다.",
         "no_sets_training": "바라는 만큼 정답을 담는 집합에는 학습에 쓰지 않은 행이 필요한데, "
-        "모든 행을 학습에 썼다. --holdout을 쓰면 된다.",
+        "모든 행을 학습에 썼다. --holdout을 쓰거나 C를 "
+        "고르게 두면 된다.",
         "no_sets_few": "행이 너무 적어서 절반으로 문턱을 정하고 나머지로 판단할 수 없다.",
         "strongest": "클래스마다 가장 크게 움직이는 것",
         "strongest_note": "클래스 평균에 견준 로짓의 변화. 수는 학습 때의 범위만큼 바뀔 때, "
