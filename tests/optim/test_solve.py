@@ -408,6 +408,15 @@ def test_every_option_at_once_on_dense_and_sparse_rows(l1_ratio, intercept, kind
 
 
 @pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
+def test_a_free_column_that_separates_is_refused_with_kinks_too(l1_ratio):
+    rng = np.random.default_rng(0)
+    y = np.arange(20) // 10
+    X = np.c_[y, rng.normal(size=20)]
+    with pytest.raises(TargetError, match=r"separate the classes .* penalty factor above 0"):
+        net(X, y, l1_ratio, factors=torch.tensor([0.0, 1.0]).double())
+
+
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
 def test_by_products_alone_it_is_the_same_optimum(monkeypatch, l1_ratio):
     monkeypatch.setattr(objective_module, "PRODUCTS_SAVED", 0)
     few = net(*WINE, l1_ratio, settings=Settings(tol=1e-9))

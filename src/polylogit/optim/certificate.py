@@ -24,15 +24,11 @@ For a ridge theta = 1 gives the formula above. For a lasso R* is finite only whe
 theta |G_kd| <= lasso_d: theta scales the dual point into that box (Fercoq, Gramfort & Salmon,
 "Mind the duality gap", ICML 2015, eq. 11). For an elastic net both are proofs; the better counts.
 
-**Newton's decrement.** For columns with next to no penalty the dual bound is useless. There, with
-lambda^2 = g'H^-1 g and kappa the largest spread of any row's logits along a direction of length 1
-in the norm of H, the third derivative along v is at most kappa |v|_H times the second, and so
+A column without penalty stands like the bias: at its best for all other weights, its part of G is
+zero (`polylogit.optim.free`).
 
-    F - F*  <=  [q + (1 - q) ln(1 - q)] / kappa^2,   q = kappa lambda < 1
-
-about lambda^2 / 2. It also proves that an optimum exists. From phi'' (t) >= phi''(0) exp(-kappa t
-|v|_H), integrated twice and minimised over |v|_H; the property is that of Bach, "Self-concordant
-analysis for logistic regression", Electron. J. Statist. 4 (2010), section 2 and prop. 1.
+**Newton's decrement.** For columns with next to no penalty the dual bound is useless. There the
+slope and the curvature bound what is to be gained (`polylogit.optim.decrement`).
 
 Both hold up to float64 rounding; `ROUNDING` times the size of F is added for it.
 """
@@ -40,21 +36,21 @@ Both hold up to float64 rounding; `ROUNDING` times the size of F is added for it
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from polylogit.design import Block
+from polylogit.optim.decrement import newton_decrement
+from polylogit.optim.free import with_best_free
 from polylogit.optim.logits import parts
 from polylogit.optim.objective import SoftmaxObjective, logits_of
 from polylogit.optim.penalty import ElasticNet
-from polylogit.optim.preconditioner import cholesky
 from polylogit.optim.problem import Certificate, Evaluation
 
 ROUNDING = 16 * torch.finfo(torch.float64).eps
 NONE = Certificate(math.inf, "none")
-WORST_CONDITION = 1e10  # of H with unit diagonal; beyond, its inverse proves nothing
 
 
 def estimate(objective: SoftmaxObjective, at: Evaluation) -> float:
@@ -62,24 +58,44 @@ def estimate(objective: SoftmaxObjective, at: Evaluation) -> float:
     if not isinstance(objective.ridge, ElasticNet):
         return objective.energy(at.gradient)
     gap = min(_kinked_gap(objective, at, theta) for theta in _scales(objective, at))
-    return gap + objective.bias_energy(at.gradient)
+    return gap + objective.bias_energy(at.gradient) + _free_energy(objective, at)
 
 
 def certify(objective: SoftmaxObjective, at: Evaluation) -> tuple[Evaluation, Certificate]:
-    """The same weights with their best bias, and the duality gap there, in nats per row."""
-    best = objective.with_best_bias(at)
+    """The same weights with their best bias, and the duality gap there, in nats per row.
+
+    With kinks, columns without penalty are at their best there as well.
+    """
     if isinstance(objective.ridge, ElasticNet):
+        best, lacks = _best_of_the_rest(objective, at)
         gap = min(_kinked_gap(objective, best, theta) for theta in _scales(objective, best))
-        return best, _certificate(gap, "duality", best)
+        return best, _certificate(gap + lacks, "duality", best)
+    best = objective.with_best_bias(at)
     weight, _ = objective.split_gradient(best.gradient)
     return best, _certificate(objective.ridge.conjugate(weight), "duality", best)
 
 
+def _best_of_the_rest(objective: SoftmaxObjective, at: Evaluation) -> tuple[Evaluation, float]:
+    """The same penalised weights with the best of what costs nothing, and what that lacks."""
+    if objective.penalised:
+        return objective.with_best_bias(at), 0.0
+    return with_best_free(objective, at)
+
+
+def _free_energy(objective: SoftmaxObjective, at: Evaluation) -> float:
+    """Roughly what the columns without penalty have to gain; their unit is that of the bias."""
+    if objective.penalised:
+        return 0.0
+    weight, _ = objective.split_gradient(at.gradient)
+    pull = weight[:, ~objective.ridge.costly]
+    return 0.5 * float((pull.square() / objective.mass[:, None]).sum())
+
+
 def _loss_gradient(objective: SoftmaxObjective, at: Evaluation) -> tuple[Tensor, Tensor]:
-    """V (K, D) and G (K, D), the gradient of the loss alone."""
+    """V (K, D) and G (K, D), the gradient of the loss alone, zero where a column costs nothing."""
     weight, _ = objective.split(at.point)
     smooth, _ = objective.split_gradient(objective.expand(at.gradient))
-    return weight, smooth - objective.ridge.gradient(weight)
+    return weight, (smooth - objective.ridge.gradient(weight)) * objective.ridge.costly
 
 
 def _scales(objective: SoftmaxObjective, at: Evaluation) -> set[float]:
@@ -120,56 +136,19 @@ def _divergence(objective: SoftmaxObjective, at: Evaluation, theta: float) -> fl
 def certify_locally(objective: SoftmaxObjective, at: Evaluation) -> Certificate:
     """The bound by Newton's decrement; builds the Hessian in float64."""
     hessian = replace(objective, fast=torch.float64).curvature(at).matrix()
-    factor = cholesky(hessian)
-    if not _well_conditioned(hessian, factor):
-        return NONE
-    inverse = torch.cholesky_inverse(factor)
-    gradient = at.gradient.flatten()
-    decrement = math.sqrt(max(0.0, float(gradient @ inverse @ gradient)))
-    return _certificate(_decrement_bound(decrement, _spread(objective, inverse)), "Newton", at)
+    found = newton_decrement(hessian, at.gradient.flatten(), _bordered_rows(objective))
+    return NONE if found is None else _certificate(found.bound, "Newton", at)
+
+
+def _bordered_rows(objective: SoftmaxObjective) -> Iterator[Tensor]:
+    """x~ (B, D~), block by block."""
+    for block in objective.design.blocks(torch.float64):
+        rows = block.dense()
+        ones = rows.new_ones(len(rows), int(objective.intercept))
+        yield torch.cat([rows, ones], 1)
 
 
 def _certificate(gap: float, kind: str, at: Evaluation) -> Certificate:
     if not math.isfinite(gap):
         return NONE
     return Certificate(gap + ROUNDING * max(1.0, abs(at.value)), kind)
-
-
-def _well_conditioned(hessian: torch.Tensor, factor: torch.Tensor) -> bool:
-    diagonal = hessian.diagonal().sqrt()
-    unit = factor / diagonal[:, None]
-    honest = torch.allclose(factor @ factor.T, hessian, rtol=1e-10, atol=0.0)
-    smallest = float(unit.diagonal().min())
-    return honest and smallest > 0 and smallest**-2 < WORST_CONDITION
-
-
-def _spread(objective: SoftmaxObjective, inverse: torch.Tensor) -> float:
-    """kappa <= sqrt(2 max_i x~_i' (sum_a [H^-1]_aa) x~_i), in contrast coordinates.
-
-    The spread max_kl |h_k - h_l| of logits h = E u is at most sqrt(2) |u|.
-    """
-    columns = objective.design.n_features + objective.intercept
-    m = len(inverse) // columns
-    shared = torch.einsum("adae->de", inverse.reshape(m, columns, m, columns))
-    largest = max(
-        _largest_form(block, shared, objective.intercept)
-        for block in objective.design.blocks(torch.float64)
-    )
-    return math.sqrt(2 * largest)
-
-
-def _largest_form(block: Block, shared: torch.Tensor, intercept: bool) -> float:
-    """max_i x~_i' M x~_i over a block's rows."""
-    rows = block.dense()
-    if intercept:
-        rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
-    return float(((rows @ shared) * rows).sum(1).max())
-
-
-def _decrement_bound(decrement: float, spread: float) -> float:
-    q = decrement * spread
-    if q >= 1:
-        return math.inf
-    if q < 1e-3:  # the series; the closed form cancels there
-        return decrement**2 * (0.5 + q / 6 + q * q)
-    return (q + (1 - q) * math.log1p(-q)) / spread**2

@@ -434,7 +434,7 @@ def _bordered_gram(block: Block, share: Tensor) -> Tensor:
     return torch.cat([torch.cat([block.gram(share), edge.T], 1), torch.cat([edge, corner], 1)])
 
 
-def _columns_of(block: Block, columns: Tensor, n_features: int) -> Tensor:
+def columns_in(block: Block, columns: Tensor, n_features: int) -> Tensor:
     """Some columns of [X 1] (B, n); `columns` rise."""
     real = block.columns_of(columns[columns < n_features])
     if int(columns[-1]) < n_features:
@@ -698,7 +698,7 @@ class SoftmaxCurvature:
         used, place = columns.unique(return_inverse=True)
         share = problem.weights[block.rows, None].to(problem.fast)
         p = self._probabilities(block)
-        x = _columns_of(block, used, problem.design.n_features)
+        x = columns_in(block, used, problem.design.n_features)
         total = x.new_zeros(len(entries), len(entries))
         ends = torch.bincount(classes, minlength=problem.n_classes).cumsum(0).tolist()
         groups = [slice(*pair) for pair in itertools.pairwise([0, *ends])]  # entries rise

@@ -270,8 +270,8 @@ def _gradient_steps(
             step = shrink(v - slope / steepness, model.thresholds / steepness) - v
             bend = model.product(step)
             size = float(step @ step)
-            if float(step @ bend) <= steepness * size * (1 + 1e-9) or size == 0:
-                break
+            if not float(step @ bend) > steepness * size * (1 + 1e-9) or size == 0:
+                break  # numbers that are not finite end it too
             steepness *= 2
         following, following_image = v + step, v_image + bend
         if float(step @ (following - u)) < 0:

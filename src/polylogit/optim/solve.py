@@ -318,6 +318,7 @@ class _Run:
         self.history: list[Progress] = []
         self.started = time.perf_counter()
         self.proven: _Proof | None = None
+        self.refuted = False  # that free columns separate the classes
 
     def from_point(self, start: tuple[Tensor, Tensor] | None) -> Solution:
         """Run the solvers from here until there is a reason to stop."""
@@ -432,6 +433,9 @@ class _Run:
         tol = self.settings.tol
         if gap <= tol:
             best, certificate = certify(self.objective, self.at)
+            if not (certificate.proven or self.refuted):
+                self._refuse_separated()  # sooner than weights that grow until they overflow
+                self.refuted = True
         elif self.stage is _NEWTON and fall <= tol:
             best, certificate = self.at, certify_locally(self.objective, self.at)
         else:

@@ -1,0 +1,66 @@
+"""`polylogit.optim.decrement`: what slope and curvature at one point prove, and where not."""
+
+import math
+
+import pytest
+import torch
+from oracle import optimum, problem, random_point
+
+from polylogit.optim.decrement import Decrement, decrement_bound, newton_decrement
+
+
+def of(p, at):
+    (block,) = p.objective.design.blocks(torch.float64)
+    rows = torch.cat([block.dense(), torch.ones(p.objective.design.n_rows, 1)], 1)
+    hessian = p.objective.curvature(at).matrix()
+    return newton_decrement(hessian, at.gradient.flatten(), rows.double().split(7))
+
+
+def test_the_series_meets_the_closed_form():
+    for q in (0.9e-3, 1.1e-3):
+        closed = (q + (1 - q) * math.log1p(-q)) / 4.0
+        assert decrement_bound(q / 2, 2.0) == pytest.approx(closed, rel=2e-6)
+        assert decrement_bound(q / 2, 2.0) >= closed * (1 - 1e-9)
+    assert math.isinf(decrement_bound(1.0, 1.0))
+
+
+def test_step_and_size_are_those_of_newton():
+    p = problem(alpha=1e-3, contrasts=True)
+    at = p.objective.evaluate(random_point(p))
+    left = of(p, at)
+    hessian, gradient = p.objective.curvature(at).matrix(), at.gradient.flatten()
+    torch.testing.assert_close(hessian @ left.step, gradient)
+    assert left.size**2 == pytest.approx(float(gradient @ left.step))
+
+
+def test_the_spread_is_that_of_the_worst_direction():
+    p = problem(alpha=1e-2, contrasts=True)
+    at = p.objective.evaluate(random_point(p))
+    left, hessian = of(p, at), p.objective.curvature(at).matrix()
+    found = 0.0
+    for seed in range(200):
+        direction = random_point(p, seed=seed, size=1.0)
+        length = math.sqrt(float(direction.flatten() @ hessian @ direction.flatten()))
+        change = p.objective.line(at, direction).change
+        found = max(found, float((change.amax(1) - change.amin(1)).max()) / length)
+    assert 0.2 * left.spread < found <= left.spread
+
+
+def test_the_damped_step_falls_from_anywhere():
+    p = problem(alpha=1e-2, contrasts=True)
+    at, best = p.objective.evaluate(random_point(p, size=10.0)), optimum(p)
+    for _ in range(60):
+        left = of(p, at)
+        ahead = p.objective.evaluate(at.point - left.damped * left.step.view_as(at.point))
+        assert ahead.value < at.value or at.value - best < 1e-12
+        at = ahead
+    assert at.value - best < 1e-12
+    assert Decrement(left.step, 0.0, 1.0).damped == 1.0
+
+
+@pytest.mark.parametrize("between", [1.0, 1 - 1e-12])
+def test_what_curves_too_little_proves_nothing(between):
+    hessian = torch.tensor([[1.0, between], [between, 1.0]], dtype=torch.float64)
+    gradient, rows = torch.ones(2, dtype=torch.float64), torch.ones(3, 2, dtype=torch.float64)
+    assert newton_decrement(hessian, gradient, [rows]) is None
+    assert newton_decrement(torch.eye(2, dtype=torch.float64), gradient, [rows]) is not None
