@@ -88,7 +88,7 @@ def fit(
     `C="auto"` is the C of the lowest leave-one-out log loss along a path, or by another `rule`
     (`choose_C`), whole `groups` leaving together if they are given. Where leave-one-out cannot
     work (rows streamed from a file, `l1_ratio` > 0, columns without penalty, every row the last of
-    its class, or too many classes times columns) it is 1.0, and the fit's `note` says so and why.
+    its class, or too many logits to keep) it is 1.0, and the fit's `note` says so and why.
     A path that was killed goes on from its `checkpoint`; it needs no `start`, which is for a fit of
     one C. All other options are those of `polylogit.training.fit`.
 

@@ -1,6 +1,7 @@
 """Leave-one-out equals fits without each row, whoever makes them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from left_out import data, left_out_logits, log_losses, logits_of, prepared
 from sklearn.datasets import load_iris
 
 from polylogit.data.arrays import from_arrays
-from polylogit.diagnostics.leave_one_out import leave_one_out, obstacle, standard_error
+from polylogit.diagnostics.leave_one_out import leave_one_out, obstacle
 from polylogit.errors import OptionError
 from polylogit.stored import Spill
 from polylogit.training import prepare
@@ -206,25 +207,17 @@ def test_the_effective_degrees_of_freedom_run_from_the_bias_to_all():
     assert 2.5 < left(X, codes, 1e-2, refits="none").effective_dof < 5.5
 
 
-def test_the_standard_error_counts_groups_as_one():
-    values, share = torch.arange(6.0).double(), torch.full((6,), 1 / 6).double()
-    pairs = standard_error(values, share, torch.tensor([0, 0, 1, 1, 2, 2]))
-    assert pairs == pytest.approx(np.std([0.5, 2.5, 4.5], ddof=1) / math.sqrt(3))
-    assert standard_error(values, share, torch.zeros(6).long()) == math.inf
-
-
-@pytest.mark.parametrize(
-    ("groups", "message"),
-    [
-        ([1, 2, 3], "one label for each of the 30 rows"),
-        ([None] + ["a"] * 29, "no label in row 0"),
-        ([1.0] * 29 + [math.nan], "no label in row 29"),
-        (["a"] * 30, "only one group"),
-    ],
-)
-def test_groups_that_cannot_be(groups, message):
-    with pytest.raises(OptionError, match=message):
-        left(*data(), groups=groups)
+def test_the_error_of_a_difference_holds_that_of_its_samples():
+    X, codes = data()
+    first, other = left(X, codes, 1.0), left(X, codes, 0.1)
+    paired = (first.losses - other.losses).numpy().std(ddof=1) / math.sqrt(30)
+    assert first.rise_over(other) == (
+        pytest.approx(first.loss - other.loss),
+        pytest.approx(paired),
+    )
+    unsure = replace(other, sampling_error=0.3), replace(first, sampling_error=0.4)
+    assert unsure[1].rise_over(unsure[0])[1] == pytest.approx(math.hypot(paired, 0.3, 0.4))
+    assert unsure[0].rise_over(unsure[0]) == (0.0, 0.0)
 
 
 def test_what_cannot_work_is_said(monkeypatch):
@@ -241,5 +234,5 @@ def test_what_cannot_work_is_said(monkeypatch):
     object.__setattr__(streamed, "features", spill.rows(2, X.dtype))
     assert "streamed" in obstacle(prepare(streamed))
     assert obstacle(prepared(X, codes)) is None
-    monkeypatch.setattr("polylogit.diagnostics.leave_one_out.WORK", 10.0)
-    assert "30 rows, 3 classes and 2 columns are too many" in obstacle(prepared(X, codes))
+    monkeypatch.setattr("polylogit.diagnostics.leave_one_out.LOGITS_BYTES", 700)
+    assert "all logits, and 30 rows of 3 are too many" in obstacle(prepared(X, codes))

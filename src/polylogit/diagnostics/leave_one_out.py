@@ -23,24 +23,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from polylogit.data.dataset import Dataset
 from polylogit.design import column_pairs
+from polylogit.diagnostics.difference import Sample
 from polylogit.diagnostics.optimum import Optimum, tighten
+from polylogit.diagnostics.outcome import Jury, Outcome, standard_error, weighted_mean
 from polylogit.diagnostics.refit import LARGEST, Removal, batches, refitted, root, stepped
+from polylogit.diagnostics.sampled import sampled
+from polylogit.diagnostics.units import Units, lonely, units_of
 from polylogit.errors import OptionError
 from polylogit.optim.logits import row_slices
+from polylogit.optim.objective import LOGITS_BYTES
 from polylogit.optim.threads import chosen_threads, threads
 from polylogit.stored import StoredRows
 from polylogit.training import Fit, Prepared
 
-LOSS_CHANGE, INFLUENCE = 0.1, 0.3  # beyond either the formula is not trusted (nats; share)
 WORK = 4e10  # multiply-adds of a Hessian or of all leverages: a second or two
 CELLS = 2**21  # numbers of a part of the rows at a time
-ALONE = 1e-9  # of the weight of a class: nothing is left of it
 
 Refits = Literal["flagged", "all", "none"]
 
@@ -58,6 +59,11 @@ class LeaveOneOut:
     that no model could name it: their logits and losses are NaN, and no mean counts them.
     `train_loss`: the mean of the same rows' losses by the fit with all rows. `share` (N,) is what
     each row counts in the means, `units` (N,) the number of what it leaves with.
+
+    Where only a sample was refitted, `loss` is put right by what the sample stands for, so it is
+    not the mean of `losses`; `sampling_error` is its standard error by that, which is a part of
+    `standard_error`, and 0 where nothing was sampled. `n_draws`: of which leverages are made, where
+    the Hessian is too large to be written out; 0 where they are exact.
     """
 
     logits: Tensor
@@ -72,18 +78,23 @@ class LeaveOneOut:
     train_loss: float
     share: Tensor
     units: Tensor
+    sampling_error: float
+    n_draws: int
 
     def rise_over(self, other: LeaveOneOut) -> tuple[float, float]:
         """How much more this loses than `other`, of the same rows, and the standard error of that.
 
         Row by row the two vary together, so their difference is much surer than either.
         """
+        if other is self:
+            return 0.0, 0.0
         error = standard_error(self.losses - other.losses, self.share, self.units)
-        return self.loss - other.loss, error
+        sampled = (self.sampling_error, other.sampling_error)
+        return self.loss - other.loss, math.hypot(error, *sampled)
 
 
 def leave_one_out(
-    prepared: Prepared, fit: Fit, *, groups: Any = None, refits: Refits = "flagged"
+    prepared: Prepared, fit: Fit, *, groups: Any = None, refits: Refits = "flagged", seed: int = 0
 ) -> LeaveOneOut:
     """Leave every row out of `fit`, a fit of `prepared`, and judge it by what is left.
 
@@ -91,6 +102,9 @@ def leave_one_out(
     of which one leaves, so a weight is the same as copies; less than 1 leaves whole. Factors of
     `class_weight` are no copies and leave whole. `refits` of "none" is the formula alone, "all" is
     exact. Row weights count in the means, `class_weight` and label smoothing do not.
+
+    Where classes times columns are too many for the Hessian to be written out, the leverages come
+    from draws and the loss from refits of a sample, by `seed`: `polylogit.diagnostics.sampled`.
 
     Raises `OptionError` where leave-one-out cannot work, see `obstacle`.
 
@@ -104,11 +118,13 @@ def leave_one_out(
     trouble = obstacle(prepared, groups)
     if trouble or not 0 < fit.alpha < math.inf:
         raise OptionError(trouble or "leave-one-out needs a penalty, so C below inf")
-    units = _units(prepared, groups)
+    jury = Jury.of(prepared, units_of(prepared, groups))
     with threads(chosen_threads(work(prepared), prepared.settings.n_threads)):
-        optimum = tighten(prepared, fit)
-        logits, flagged, n_refitted = _left_out(optimum, prepared, units, refits)
-    return _judged(prepared, optimum, units, logits, flagged, n_refitted)
+        if work(prepared) > WORK:
+            outcome = sampled(prepared, fit, jury, refits, seed)
+        else:
+            outcome = _left_out(tighten(prepared, fit), jury, refits)
+    return _judged(outcome, jury)
 
 
 def work(prepared: Prepared) -> float:
@@ -129,104 +145,40 @@ def obstacle(prepared: Prepared, groups: Any = None) -> str | None:
         return "leave-one-out needs the rows in memory, and they are streamed from a file"
     if prepared.factors is not None and not bool((prepared.factors > 0).all()):
         return "leave-one-out needs a penalty on every column, and a penalty factor is 0"
-    if work(prepared) > WORK:
-        shape = (prepared.dataset.n_rows, prepared.n_classes, prepared.design.n_features)
-        size = "{:,} rows, {:,} classes and {:,} columns".format(*shape)
-        return f"{size} are too many for leave-one-out"
-    if bool(_lonely(prepared, _units(prepared, groups)).all()):
+    n_rows, n_classes = prepared.dataset.n_rows, prepared.n_classes
+    if 8 * n_rows * n_classes > LOGITS_BYTES:
+        return f"leave-one-out keeps all logits, and {n_rows:,} rows of {n_classes:,} are too many"
+    if bool(lonely(prepared, units_of(prepared, groups)).all()):
         last = "row" if groups is None else "group"
         return f"leave-one-out needs a {last} that is not the last of its class, and there is none"
     return None
 
 
-# ------------------------------------------------------------------------------------ who leaves
-
-
-@dataclass(frozen=True, eq=False)
-class _Units:
-    """What leaves together: the unit of every row (N,), and how much of its weight leaves (N,)."""
-
-    of: Tensor
-    count: int
-    removed: Tensor
-    grouped: bool
-
-    def of_one_size(self, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Chosen units (B,) that have equally many rows, and those rows (B, n)."""
-        sizes = torch.bincount(self.of, minlength=self.count)
-        starts, order = sizes.cumsum(0) - sizes, torch.argsort(self.of, stable=True)
-        for size in sizes[chosen].unique().tolist():
-            same = chosen[sizes[chosen] == size]
-            yield same, order[starts[same, None] + torch.arange(size)]
-
-
-def _units(prepared: Prepared, groups: Any) -> _Units:
-    share = prepared.weights / prepared.weights.sum()
-    n_rows = prepared.dataset.n_rows
-    if groups is not None:
-        codes, count = group_codes(groups, prepared.dataset)
-        return _Units(codes, count, share, True)
-    copies = prepared.dataset.weights
-    if copies is not None:
-        share = share / torch.from_numpy(copies).clamp_min(1.0)
-    return _Units(torch.arange(n_rows), n_rows, share, False)
-
-
-def group_codes(groups: Any, dataset: Dataset) -> tuple[Tensor, int]:
-    """The number of each row's group (N,), and how many groups there are.
-
-    Raises `OptionError` for a wrong length, a missing label, or fewer than two groups.
-    """
-    labels = np.asarray(groups)
-    if labels.shape != (dataset.n_rows,):
-        raise OptionError(
-            f"groups must hold one label for each of the {dataset.n_rows} rows, not an array of "
-            f"shape {labels.shape}"
-        )
-    missing = np.array([label is None or label != label for label in labels.tolist()])
-    if missing.any():
-        raise OptionError(f"groups has no label in row {int(missing.argmax())}; give every row one")
-    different, codes = np.unique(labels.astype(str), return_inverse=True)
-    if len(different) < 2:
-        raise OptionError("groups names only one group, and without it no row would be left")
-    return torch.from_numpy(codes), len(different)
-
-
-def _lonely(prepared: Prepared, units: _Units) -> Tensor:
-    """Which units (U,) take all that is left of a class."""
-    mass = prepared.targets.mass(prepared.weights / prepared.weights.sum())
-    nothing = torch.zeros(len(units.of), len(mass), dtype=torch.float64)
-    aims = -prepared.targets.subtract_from(nothing, slice(None))
-    taken = torch.zeros(units.count, len(mass), dtype=torch.float64)
-    taken.index_add_(0, units.of, aims * units.removed[:, None])
-    return (mass - taken <= ALONE * mass).any(1)
-
-
 # ---------------------------------------------------------------------------------- leaving out
 
 
-def _left_out(
-    optimum: Optimum, prepared: Prepared, units: _Units, refits: Refits
-) -> tuple[Tensor, Tensor, int]:
-    """Logits (N, K) without each row's unit, which units (U,) were flagged, how many refitted."""
-    lonely = _lonely(prepared, units)
+def _left_out(optimum: Optimum, jury: Jury, refits: Refits) -> Outcome:
+    """By the formula, and by exact refits where it does not reach."""
+    units, present = jury.units, ~jury.absent
     if units.grouped:
-        logits, influence = _of_groups(optimum, units, torch.nonzero(~lonely)[:, 0])
+        guess, influence = _of_groups(optimum, units, torch.nonzero(present)[:, 0])
     else:
-        logits, influence = _of_rows(optimum, units.removed)
-    logits[lonely[units.of]] = math.nan
-    truth = _truth(prepared)
-    change = _losses(logits, truth) - _losses(optimum.logits, truth)
-    grown = torch.zeros(units.count, dtype=torch.bool)
-    grown[units.of[change > LOSS_CHANGE]] = True
-    flagged = (grown | (influence > INFLUENCE)) & ~lonely
-    chosen = {"flagged": flagged, "all": ~lonely, "none": torch.zeros_like(flagged)}[refits]
-    for _, removal in _removals(optimum, units, torch.nonzero(chosen)[:, 0]):
+        guess, influence = _of_rows(optimum, units.removed)
+    guess[jury.absent[units.of]] = math.nan
+    flagged = jury.flagged(optimum.logits, guess, influence)
+    wanted = {"flagged": flagged, "all": present, "none": torch.zeros_like(flagged)}[refits]
+    sample = Sample.of_all(torch.nonzero(wanted)[:, 0])
+    logits = guess.clone()
+    for _, removal in _removals(optimum, units, sample.chosen):
         logits[removal.rows] = refitted(removal)
-    return logits, flagged, int(chosen.sum())
+    loss, error = jury.verdict(guess, logits, sample)
+    dof, n_flagged = effective_dof(optimum), int(flagged.sum())
+    return Outcome(
+        optimum.logits, logits, loss, error, dof, n_flagged, len(sample.chosen), n_draws=0
+    )
 
 
-def _removals(optimum: Optimum, units: _Units, chosen: Tensor) -> Iterator[tuple[Tensor, Removal]]:
+def _removals(optimum: Optimum, units: Units, chosen: Tensor) -> Iterator[tuple[Tensor, Removal]]:
     """Chosen units (B,) and their removal, in batches."""
     for same, rows in units.of_one_size(chosen):
         for part in batches(len(rows), rows.shape[1], optimum):
@@ -234,7 +186,7 @@ def _removals(optimum: Optimum, units: _Units, chosen: Tensor) -> Iterator[tuple
             yield same[part], Removal.of(optimum, leaving, units.removed[leaving])
 
 
-def _of_groups(optimum: Optimum, units: _Units, present: Tensor) -> tuple[Tensor, Tensor]:
+def _of_groups(optimum: Optimum, units: Units, present: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (N, K) after a Newton step without each group, and the groups' influence (U,)."""
     logits = torch.full_like(optimum.logits, math.nan)
     influence = torch.zeros(units.count, dtype=torch.float64)
@@ -291,75 +243,28 @@ def moved(A: Tensor, p: Tensor, aims: Tensor, removed: Tensor) -> tuple[Tensor, 
     return move[..., 0], values[:, -1]
 
 
-# -------------------------------------------------------------------------------------- judging
-
-
-def _truth(prepared: Prepared) -> Tensor:
-    """What each row is judged by (N, K): its label or its own probabilities, never smoothed."""
-    given = torch.from_numpy(prepared.dataset.targets)
-    return given if given.ndim == 2 else torch.eye(prepared.n_classes).double()[given]
-
-
-def _losses(logits: Tensor, truth: Tensor) -> Tensor:
-    """-sum_k t_k log p_k (N,), in nats; 0 log 0 = 0."""
-    logs = torch.log_softmax(logits, 1)
-    return -torch.where(truth > 0, truth * logs, 0.0 * logs).sum(1)
-
-
-def _judged(
-    prepared: Prepared,
-    optimum: Optimum,
-    units: _Units,
-    logits: Tensor,
-    flagged: Tensor,
-    n_refitted: int,
-) -> LeaveOneOut:
-    truth = _truth(prepared)
-    losses, seen = _losses(logits, truth), ~logits.isnan().any(1)
-    weights = _own_weights(prepared.dataset) * seen
-    share = weights / weights.sum()
-    right = truth.gather(1, logits.argmax(1, keepdim=True))[:, 0]
-    return LeaveOneOut(
-        logits,
-        losses,
-        weighted_mean(losses, share),
-        standard_error(losses, share, units.of),
-        weighted_mean(right, share),
-        effective_dof(optimum),
-        int(flagged.sum()),
-        n_refitted,
-        tuple(torch.nonzero(~seen)[:, 0].tolist()),
-        weighted_mean(_losses(optimum.logits, truth), share),
-        share,
-        units.of,
-    )
-
-
-def _own_weights(dataset: Dataset) -> Tensor:
-    if dataset.weights is None:
-        return torch.ones(dataset.n_rows, dtype=torch.float64)
-    return torch.from_numpy(dataset.weights)
-
-
-def weighted_mean(values: Tensor, share: Tensor) -> float:
-    """sum_i share_i v_i over the rows with a share; others may be NaN."""
-    return float((values[share > 0] * share[share > 0]).sum())
-
-
-def standard_error(values: Tensor, share: Tensor, units: Tensor) -> float:
-    """Of a weighted mean of `values` (N,), where whole units vary independently.
-
-    sqrt(U/(U - 1) sum_u [sum_(i in u) share_i (v_i - mean)]^2), which is sd / sqrt(N) for equal
-    rows; infinite where there is but one unit.
-    """
-    spread = torch.where(share > 0, share * (values - weighted_mean(values, share)), 0.0)
-    sums = torch.bincount(units, spread)
-    present = len(units[share > 0].unique())
-    if present < 2:
-        return math.inf
-    return math.sqrt(float(sums.square().sum()) * present / (present - 1))
-
-
 def effective_dof(optimum: Optimum) -> float:
     """The trace of H^-1 times the Hessian of the loss alone."""
     return len(optimum.factor) - float((optimum.inverse.diagonal() * optimum.ridge).sum())
+
+
+def _judged(outcome: Outcome, jury: Jury) -> LeaveOneOut:
+    losses = jury.losses(outcome.logits)
+    right = jury.truth.gather(1, outcome.logits.argmax(1, keepdim=True))[:, 0]
+    spread = standard_error(losses, jury.share, jury.units.of)
+    return LeaveOneOut(
+        outcome.logits,
+        losses,
+        outcome.loss,
+        math.hypot(spread, outcome.sampling_error),
+        weighted_mean(right, jury.share),
+        outcome.effective_dof,
+        outcome.n_flagged,
+        outcome.n_refitted,
+        tuple(torch.nonzero(jury.absent[jury.units.of])[:, 0].tolist()),
+        weighted_mean(jury.losses(outcome.whole), jury.share),
+        jury.share,
+        jury.units.of,
+        outcome.sampling_error,
+        outcome.n_draws,
+    )

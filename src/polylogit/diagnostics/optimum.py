@@ -81,7 +81,8 @@ def tighten(prepared: Prepared, fit: Fit) -> Optimum:
     A gap of 1e-6 nats per row moves a logit by up to sqrt(2e-6 N). Newton steps on the exact
     Hessian take that to rounding; most often steps with one Hessian will do.
     """
-    objective = _objective(prepared, fit.alpha)
+    basis = contrast_basis(prepared.n_classes)
+    objective = objective_of(prepared, fit.alpha, basis, torch.float64)
     start = prepared.design.from_user(fit.model.weight, fit.model.bias)
     at = objective.evaluate(objective.join(*start))
     factor = cholesky(objective.curvature(at).matrix())
@@ -110,8 +111,10 @@ def lowest(objective: SoftmaxObjective, at: Evaluation) -> Evaluation:
     return at
 
 
-def _objective(prepared: Prepared, alpha: float) -> SoftmaxObjective:
-    """F of a fit with a ridge, in contrasts and in float64 throughout."""
+def objective_of(
+    prepared: Prepared, alpha: float, basis: Tensor | None, fast: torch.dtype
+) -> SoftmaxObjective:
+    """F of a fit with a ridge, its Hessian products in `fast` and all else in float64."""
     each = alpha * (1.0 if prepared.factors is None else prepared.factors)
     return SoftmaxObjective(
         prepared.design,
@@ -120,9 +123,9 @@ def _objective(prepared: Prepared, alpha: float) -> SoftmaxObjective:
         Ridge(each / prepared.design.scale.square()),
         prepared.n_classes,
         prepared.intercept,
-        contrast_basis(prepared.n_classes),
+        basis,
         prepared.offsets,
-        fast=torch.float64,
+        fast=fast,
     )
 
 

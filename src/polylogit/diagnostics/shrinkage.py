@@ -29,13 +29,13 @@ from polylogit.data.dataset import Dataset
 from polylogit.design import design_of
 from polylogit.diagnostics.leave_one_out import (
     CELLS,
-    INFLUENCE,
-    LOSS_CHANGE,
     WORK,
     leave_one_out,
     moved,
     obstacle,
+    work,
 )
+from polylogit.diagnostics.outcome import INFLUENCE, LOSS_CHANGE
 from polylogit.diagnostics.vector_scaling import VectorScaling, logits_at, solved
 from polylogit.model import SoftmaxModel
 from polylogit.optim.logits import row_slices
@@ -238,7 +238,7 @@ class MatrixForm:
     @property
     def feasible(self) -> bool:
         """By the number of multiply-adds."""
-        return obstacle(self._prepared) is None
+        return work(self._prepared) <= WORK and obstacle(self._prepared) is None
 
     @property
     def refit(self) -> float:

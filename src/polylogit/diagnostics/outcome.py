@@ -1,0 +1,101 @@
+"""What leaving rows out gives, before it is put into words: logits, a loss, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from polylogit.diagnostics import difference
+from polylogit.diagnostics.difference import Sample
+from polylogit.diagnostics.units import Units, lonely
+from polylogit.training import Prepared
+
+LOSS_CHANGE, INFLUENCE = 0.1, 0.3  # beyond either the formula is not trusted (nats; share)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Logits (N, K) with all rows and without each row's unit; the words are `LeaveOneOut`'s."""
+
+    whole: Tensor
+    logits: Tensor
+    loss: float
+    sampling_error: float
+    effective_dof: float
+    n_flagged: int
+    n_refitted: int
+    n_draws: int
+
+
+@dataclass(frozen=True, eq=False)
+class Jury:
+    """By what rows are judged: `truth` (N, K), their `share` (N,) in means, and who leaves.
+
+    `absent` (U,) are the units that take all that is left of a class; their rows have no share.
+    """
+
+    truth: Tensor
+    share: Tensor
+    units: Units
+    absent: Tensor
+
+    @classmethod
+    def of(cls, prepared: Prepared, units: Units) -> Jury:
+        """Rows are judged by their labels or their own probabilities, never smoothed."""
+        given = torch.from_numpy(prepared.dataset.targets)
+        truth = given if given.ndim == 2 else torch.eye(prepared.n_classes).double()[given]
+        absent = lonely(prepared, units)
+        own = prepared.dataset.weights
+        weights = torch.ones(len(truth)).double() if own is None else torch.from_numpy(own)
+        weights = weights * ~absent[units.of]
+        return cls(truth, weights / weights.sum(), units, absent)
+
+    def losses(self, logits: Tensor) -> Tensor:
+        """-sum_k t_k log p_k (N,), in nats; 0 log 0 = 0."""
+        logs = torch.log_softmax(logits, 1)
+        return -torch.where(self.truth > 0, self.truth * logs, 0.0 * logs).sum(1)
+
+    def rises(self, whole: Tensor, logits: Tensor) -> Tensor:
+        """How much each unit's rows lose by leaving, by their shares (U,), at least 0."""
+        return self._totals(self.losses(logits) - self.losses(whole)).clamp_min(0)
+
+    def flagged(self, whole: Tensor, logits: Tensor, influence: Tensor) -> Tensor:
+        """Which units (U,) are beyond the formula's reach."""
+        change = self.losses(logits) - self.losses(whole)
+        grown = torch.zeros(self.units.count, dtype=torch.bool)
+        grown[self.units.of[change > LOSS_CHANGE]] = True
+        return (grown | (influence > INFLUENCE)) & ~self.absent
+
+    def verdict(self, guess: Tensor, logits: Tensor, sample: Sample) -> tuple[float, float]:
+        """The mean loss, and its error by sampling, where only a sample of units was refitted.
+
+        `guess` (N, K) are the logits of the formula, `logits` the same with the refits in place.
+        """
+        guessed, found = self.losses(guess), self.losses(logits)
+        change, error = difference.total(sample, self._totals(found - guessed)[sample.chosen])
+        return weighted_mean(guessed, self.share) + change, error
+
+    def _totals(self, values: Tensor) -> Tensor:
+        return self.units.total(torch.where(self.share > 0, self.share * values, 0.0))
+
+
+def weighted_mean(values: Tensor, share: Tensor) -> float:
+    """sum_i share_i v_i over the rows with a share; others may be NaN."""
+    return float((values[share > 0] * share[share > 0]).sum())
+
+
+def standard_error(values: Tensor, share: Tensor, units: Tensor) -> float:
+    """Of a weighted mean of `values` (N,), where whole units vary independently.
+
+    sqrt(U/(U - 1) sum_u [sum_(i in u) share_i (v_i - mean)]^2), which is sd / sqrt(N) for equal
+    rows; infinite where there is but one unit.
+    """
+    spread = torch.where(share > 0, share * (values - weighted_mean(values, share)), 0.0)
+    sums = torch.bincount(units, spread)
+    present = len(units[share > 0].unique())
+    if present < 2:
+        return math.inf
+    return math.sqrt(float(sums.square().sum()) * present / (present - 1))
