@@ -188,12 +188,13 @@ def _path(
     file = None if checkpoint is None else path_checkpoint(prepared, Cs, checkpoint)
     fits: list[Fit] = []
     judged: list[LeaveOneOut] = []
+    here = prepared.on_cpu()
     try:
         for fit in fits_along(prepared, Cs, progress, file):
             fits.append(fit)
             if fit.solution.status is Status.INTERRUPTED:
                 return fits, judged, True
-            judged.append(leave_one_out(prepared, fits[-1], groups=groups))
+            judged.append(leave_one_out(here, fits[-1], groups=groups))
             if strengths is None and past_the_lowest([left.loss for left in judged]):
                 break
     except KeyboardInterrupt:

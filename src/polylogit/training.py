@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, cast
 
@@ -20,7 +20,7 @@ from polylogit.data.offsets import offsets_of
 from polylogit.design import Design, design_of
 from polylogit.errors import DataError, OptionError, SchemaError, TargetError
 from polylogit.model import SoftmaxModel
-from polylogit.optim.device import checked_device
+from polylogit.optim.device import CPU, checked_device
 from polylogit.optim.objective import Distributions, Labels, Targets
 from polylogit.optim.problem import Progress, Solution, Status
 from polylogit.optim.solve import Keep, Settings, solve
@@ -177,6 +177,12 @@ class Prepared:
             progress=progress,
             keep=keep,
         )
+
+    def on_cpu(self) -> Prepared:
+        """The same with its rows on the CPU, where questions about a fit are answered."""
+        if self.design.device == CPU:
+            return self
+        return replace(self, design=_design(self.dataset, self.intercept, CPU))
 
     def fingerprint(self, C: float) -> str:
         """A name for the problem: the same for the same optimum sought in the same data."""

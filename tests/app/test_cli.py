@@ -174,7 +174,7 @@ def test_every_option_reaches_the_request(monkeypatch, run):
         "--class-weight balanced --label-smoothing 0.1 --no-intercept --categorical a "
         "--categorical b --ignore c --ignore d --delimiter ; --tol 1e-3 --max-iter 7 "
         "--solver newton --threads 2 --seed 9 --penalty-factor a=0.5 --penalty-factor b=1=2 "
-        "--checkpoint c.ckpt --group g --rule one-standard-error"
+        "--checkpoint c.ckpt --group g --rule one-standard-error --device cpu"
     )
     assert seen == [
         fit_command.FitRequest(
@@ -183,6 +183,7 @@ def test_every_option_reaches_the_request(monkeypatch, run):
             categorical=("a", "b"), ignore=("c", "d"), delimiter=";", tol=1e-3, max_iter=7,
             solver="newton", n_threads=2, seed=9, penalty_factors={"a": 0.5, "b=1": 2.0},
             checkpoint=Path("c.ckpt"), group="g", rule="one-standard-error",
+            device="cpu",
         )
     ]  # fmt: skip
 
@@ -220,13 +221,14 @@ def test_every_option_of_a_path_reaches_the_request(monkeypatch, run):
         "path d --target t --model m --Cs 1,10 --validation v.csv --protocol clip --weights w "
         "--class-weight balanced --label-smoothing 0.1 --no-intercept --categorical a "
         "--ignore c --delimiter ; --tol 1e-3 --max-iter 7 --solver newton --threads 2 --seed 9 "
-        "--penalty-factor a=0.5 --l1-ratio 0.5 --memory 1GB --checkpoint c.ckpt"
+        "--penalty-factor a=0.5 --l1-ratio 0.5 --memory 1GB --checkpoint c.ckpt --device cpu"
     )
     shared = fit_command.FitRequest(
         "d", "t", Path("m"), "auto", l1_ratio=0.5, holdout=0.0, refit=False, weights="w",
         class_weight="balanced", label_smoothing=0.1, intercept=False, categorical=("a",),
         ignore=("c",), delimiter=";", tol=1e-3, max_iter=7, solver="newton", n_threads=2,
         seed=9, penalty_factors={"a": 0.5}, memory="1GB", checkpoint=Path("c.ckpt"),
+        device="cpu",
     )  # fmt: skip
     assert seen == [path_command.PathRequest(shared, (1.0, 10.0), "v.csv", "clip")]
 

@@ -317,6 +317,7 @@ def test_hard_and_soft_targets_give_the_same_fit(noisy):
         ({"tol": -1.0}, "--tol must be a positive number of nats per row, not -1.0"),
         ({"max_iter": 0}, "--max-iter must be a whole number >= 1, not 0"),
         ({"n_threads": 0}, "--threads must be a whole number >= 1, not 0"),
+        ({"device": "gpu"}, "--device must be 'auto', 'cpu' or one that is there"),
         ({"l1_ratio": 2.0}, "--l1-ratio must be a number from 0"),
         ({"l1_ratio": 0.5, "solver": "newton"}, "--solver must be 'auto' where l1_ratio is above"),
         ({"solver": "x"}, "--solver 'x' is not one of auto, newton, "),

@@ -1,11 +1,14 @@
 """`polylogit.optim.device`: all that a solve makes lies where its rows lie."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
 from torch.overrides import TorchFunctionMode
 
+from polylogit import choice
 from polylogit.data.arrays import from_arrays
 from polylogit.design import design_of
 from polylogit.errors import OptionError
@@ -16,7 +19,7 @@ from polylogit.optim.device import CPU, checked_device, on
 from polylogit.optim.objective import Labels, SoftmaxObjective, contrast_basis
 from polylogit.optim.penalty import Ridge
 from polylogit.optim.solve import SOLVERS
-from polylogit.training import fit
+from polylogit.training import Prepared, fit, prepare
 
 META = torch.device("meta")
 X = np.random.default_rng(0).normal(size=(90, 4)) * [1, 10, 0.1, 3]
@@ -149,6 +152,27 @@ class Dtypes(TorchFunctionMode):
         if isinstance(made, torch.Tensor) and made.ndim == 2 and len(made) > 1000:
             self.dtypes.add(made.dtype)
         return made
+
+
+def test_questions_about_a_fit_are_answered_on_the_cpu():
+    prepared = prepare(from_arrays(X, Y))
+    assert prepared.on_cpu() is prepared
+    away = replace(prepared, design=design_of(X, device=META)).on_cpu()
+    assert away.design.device == CPU
+    torch.testing.assert_close(away.design.scale, prepared.design.scale, rtol=0, atol=0)
+
+
+def test_C_is_judged_on_the_cpu_wherever_it_is_fitted(monkeypatch):
+    here, judged, real = prepare(from_arrays(X, Y)), [], choice.leave_one_out
+
+    def seen(where, fit, **options):
+        judged.append(where)
+        return real(where, fit, **options)
+
+    monkeypatch.setattr(Prepared, "on_cpu", lambda _: here)
+    monkeypatch.setattr(choice, "leave_one_out", seen)
+    choice.choose_C(from_arrays(X, Y), (0.1, 1.0))
+    assert [where is here for where in judged] == [True, True]
 
 
 def test_the_classifier_passes_both_on():

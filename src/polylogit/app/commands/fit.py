@@ -27,6 +27,7 @@ from polylogit.data.targets import (
     weights_from_column,
 )
 from polylogit.errors import DataError, InputError, OptionError, TargetError
+from polylogit.optim.device import checked_device
 from polylogit.schema import Schema, Table, listed
 from polylogit.training import is_auto, training_options
 
@@ -35,6 +36,7 @@ _FLAGS = {
     "max_iter": "--max-iter",
     "solver": "--solver",
     "n_threads": "--threads",
+    "device": "--device",
     "label_smoothing": "--label-smoothing",
     "C": "--C",
     "l1_ratio": "--l1-ratio",
@@ -72,6 +74,7 @@ class FitRequest:
     lang: str = "en"
     group: str | None = None
     rule: str = "lowest"
+    device: str = "auto"
 
 
 def fit(request: FitRequest, watch: Watch) -> dict[str, Any]:
@@ -120,6 +123,7 @@ def check_request(request: FitRequest) -> None:
             solver=request.solver,
             n_threads=request.n_threads,
         )
+        checked_device(request.device)
     except OptionError as error:
         name, _, rest = str(error).partition(" ")
         raise OptionError(f"{_FLAGS.get(name, name)} {rest}") from error
@@ -278,6 +282,7 @@ def train_rows(
         max_iter=request.max_iter,
         solver=request.solver,
         n_threads=request.n_threads,
+        device=request.device,
         penalty_factors=request.penalty_factors or None,
         checkpoint=checkpoint,
         progress=watch.step,

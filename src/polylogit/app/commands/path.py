@@ -170,6 +170,7 @@ def _swept(
         "max_iter": request.max_iter,
         "solver": request.solver,
         "n_threads": request.n_threads,
+        "device": request.device,
         "penalty_factors": request.penalty_factors or None,
         "progress": watch.step,
     }

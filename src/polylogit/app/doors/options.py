@@ -79,6 +79,9 @@ Categorical = Annotated[
 Tolerance = Annotated[float, typer.Option(metavar="NATS", help="The proven gap to reach, per row.")]
 Steps = Annotated[int, typer.Option(metavar="STEPS", help="Steps after which a fit stops.")]
 Solver = Annotated[str, typer.Option(metavar="NAME", help="auto, newton, lbfgs, newton-cg.")]
+Device = Annotated[
+    str, typer.Option(metavar="NAME", help="Where dense rows are multiplied: auto, cpu or cuda.")
+]
 Threads = Annotated[int | None, typer.Option(metavar="COUNT", help="By default chosen by size.")]
 Report = Annotated[
     Path | None,
