@@ -82,14 +82,14 @@ def _child(case: Case, path: Path) -> None:
     import polylogit
 
     warm = np.random.default_rng(0).normal(size=(60, 3))
-    polylogit.fit(polylogit.from_arrays(warm, np.arange(60) % 3), solver="lbfgs")
+    polylogit.fit(polylogit.from_arrays(warm, np.arange(60) % 3), C=1.0, solver="lbfgs")
     before = _peak()
     if case.kind == "npy":
         dataset = _labelled(case, path)
     else:
         target = "y" if case.kind in {"csv", "parquet"} else None
         dataset = polylogit.read(path, target=target, memory=case.memory)
-    solution = polylogit.fit(dataset, tol=case.tol).solution
+    solution = polylogit.fit(dataset, C=1.0, tol=case.tol).solution
     print(json.dumps({"rise": _peak() - before, "message": solution.message}))
 
 
