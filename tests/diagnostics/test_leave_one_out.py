@@ -12,6 +12,7 @@ from sklearn.datasets import load_iris
 
 from polylogit.data.arrays import from_arrays
 from polylogit.diagnostics.leave_one_out import leave_one_out, obstacle
+from polylogit.diagnostics.outcome import standard_error
 from polylogit.errors import OptionError
 from polylogit.stored import Spill
 from polylogit.training import prepare
@@ -205,6 +206,30 @@ def test_the_effective_degrees_of_freedom_run_from_the_bias_to_all():
     assert left(X, codes, 1e-9, refits="none").effective_dof == pytest.approx(2, abs=1e-5)
     assert left(X, codes, 1e9, refits="none").effective_dof == pytest.approx(6, abs=1e-5)
     assert 2.5 < left(X, codes, 1e-2, refits="none").effective_dof < 5.5
+
+
+@pytest.mark.parametrize(("groups", "most"), [(None, 12), (np.arange(90) % 37, 8)])
+def test_of_many_flagged_rows_a_sample_is_refitted(groups, most, monkeypatch):
+    X, codes = data(n=90, d=4, spread=1.0)
+    ready = prepared(X, codes)
+    fit = ready.fit(1.0)
+    whole = leave_one_out(ready, fit, groups=groups)
+    formula = leave_one_out(ready, fit, groups=groups, refits="none")
+    monkeypatch.setattr("polylogit.diagnostics.leave_one_out.MOST_REFITS", most)
+    found = [leave_one_out(ready, fit, groups=groups, seed=seed) for seed in range(20)]
+    errors = np.array([ours.loss - whole.loss for ours in found])
+    scores = errors / [ours.sampling_error for ours in found]
+    assert np.abs(scores).max() < 3
+    assert 0.5 < scores.std() < 1.5
+    assert errors.std() < 0.5 * abs(formula.loss - whole.loss)
+    ours = found[0]
+    assert (ours.n_refitted, ours.n_flagged) == (most, whole.n_flagged)
+    spread = standard_error(ours.losses, ours.share, ours.units)
+    assert ours.standard_error == pytest.approx(math.hypot(spread, ours.sampling_error))
+    assert whole.sampling_error == 0 < whole.standard_error
+    assert leave_one_out(ready, fit, groups=groups).loss == ours.loss  # the seed is 0
+    everyone = leave_one_out(ready, fit, groups=groups, refits="all")
+    assert everyone.n_refitted == (90 if groups is None else 37)
 
 
 def test_the_error_of_a_difference_holds_that_of_its_samples():

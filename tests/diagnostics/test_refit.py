@@ -9,7 +9,7 @@ from left_out import data, logits_of, prepared
 
 from polylogit.diagnostics import refit
 from polylogit.diagnostics.optimum import tighten
-from polylogit.diagnostics.refit import Removal, refitted, stepped
+from polylogit.diagnostics.refit import Removal, refitted, resolvent, stepped
 
 
 def removal(units, C=100.0, seed=0):
@@ -92,3 +92,14 @@ def test_large_problems_go_in_batches(monkeypatch):
     monkeypatch.setattr(refit, "CELLS", 200)
     assert sizes(3, 1) == [2, 1]
     assert sizes(3, 10) == [1, 1, 1]
+
+
+def test_the_share_of_one_row_is_taken_out_and_a_large_one_is_cut():
+    turn = torch.linalg.qr(torch.arange(4.0).sin().view(2, 2).double())[0]
+    values = torch.tensor([[0.1, 0.15], [0.2, 0.4], [0.6, 0.99]]).double()
+    shares = turn @ torch.diag_embed(values) @ turn.T
+    solved, influence = resolvent(shares, torch.ones(3, 2).double(), 0.8)
+    for one, value in zip(solved, values.clamp_max(0.8), strict=True):
+        left = turn @ torch.diag(1 - value) @ turn.T
+        np.testing.assert_allclose(left @ one, [1, 1], atol=1e-12)
+    np.testing.assert_allclose(influence, [0.25, 0.4, 0.99])

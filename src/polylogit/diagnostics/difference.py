@@ -20,8 +20,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LEAST = 0.3  # of the mean size: what everyone has at least, for no guess is sure
-
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -36,29 +34,30 @@ class Sample:
         return cls(chosen, torch.ones(len(chosen), dtype=torch.float64))
 
 
-def draw(sizes: Tensor, count: int, seed: int, most: float = math.inf) -> Sample:
-    """A sample of `count` out of U by their `sizes` (U,) >= 0; `most` as in `chances`.
+def draw(sizes: Tensor, count: int, seed: int, *, least: float, most: float = math.inf) -> Sample:
+    """A sample of `count` out of U by their `sizes` (U,) >= 0; the rest as in `chances`.
 
-    >>> draw(torch.tensor([0.0, 5.0, 0.0, 0.1]).double(), 4, seed=0).chosen.tolist()
+    >>> draw(torch.tensor([0.0, 5.0, 0.0, 0.1]).double(), 4, 0, least=0.1).chosen.tolist()
     [0, 1, 2, 3]
     """
     if count >= len(sizes):
         return Sample.of_all(torch.arange(len(sizes)))
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(len(sizes), dtype=torch.float64, generator=generator)
-    chance = chances(sizes, count, most)
+    chance = chances(sizes, count, least=least, most=most)
     order = (uniform / (1 - uniform)) * (1 - chance) / chance
     chosen = torch.argsort(order)[:count].sort().values
     return Sample(chosen, chance[chosen])
 
 
-def chances(sizes: Tensor, count: int, most: float = math.inf) -> Tensor:
+def chances(sizes: Tensor, count: int, *, least: float, most: float = math.inf) -> Tensor:
     """pi (U,) proportional to the sizes, that sum to `count`.
 
-    None is above 1, nor above `most` times their mean, and everyone has a size of `LEAST`.
+    No size counts for less than `least` times the mean size, for no guess is sure; no chance is
+    above 1, nor above `most` times the mean chance.
     """
     mean = sizes.mean()
-    sizes = sizes.clamp_min(LEAST * mean) if float(mean) > 0 else torch.ones_like(sizes)
+    sizes = sizes.clamp_min(least * mean) if float(mean) > 0 else torch.ones_like(sizes)
     bound = min(1.0, most * count / len(sizes))
     full = torch.zeros(len(sizes), dtype=torch.bool)
     while True:

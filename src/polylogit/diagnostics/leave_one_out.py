@@ -27,10 +27,18 @@ import torch
 from torch import Tensor
 
 from polylogit.design import column_pairs
-from polylogit.diagnostics.difference import Sample
+from polylogit.diagnostics.difference import Sample, draw
 from polylogit.diagnostics.optimum import Optimum, tighten
 from polylogit.diagnostics.outcome import Jury, Outcome, standard_error, weighted_mean
-from polylogit.diagnostics.refit import LARGEST, Removal, batches, refitted, root, stepped
+from polylogit.diagnostics.refit import (
+    LARGEST,
+    Removal,
+    batches,
+    refitted,
+    resolvent,
+    root,
+    stepped,
+)
 from polylogit.diagnostics.sampled import sampled
 from polylogit.diagnostics.units import Units, lonely, units_of
 from polylogit.errors import OptionError
@@ -40,6 +48,8 @@ from polylogit.optim.threads import chosen_threads, threads
 from polylogit.stored import StoredRows
 from polylogit.training import Fit, Prepared
 
+MOST_REFITS = 96  # of the flagged: the price of two or three fits
+LEAST = 0.05  # of the mean rise: what a flagged unit counts for at least where they are sampled
 WORK = 4e10  # multiply-adds of a Hessian or of all leverages: a second or two
 CELLS = 2**21  # numbers of a part of the rows at a time
 
@@ -123,7 +133,7 @@ def leave_one_out(
         if work(prepared) > WORK:
             outcome = sampled(prepared, fit, jury, refits, seed)
         else:
-            outcome = _left_out(tighten(prepared, fit), jury, refits)
+            outcome = _left_out(tighten(prepared, fit), jury, refits, seed)
     return _judged(outcome, jury)
 
 
@@ -157,7 +167,7 @@ def obstacle(prepared: Prepared, groups: Any = None) -> str | None:
 # ---------------------------------------------------------------------------------- leaving out
 
 
-def _left_out(optimum: Optimum, jury: Jury, refits: Refits) -> Outcome:
+def _left_out(optimum: Optimum, jury: Jury, refits: Refits, seed: int) -> Outcome:
     """By the formula, and by exact refits where it does not reach."""
     units, present = jury.units, ~jury.absent
     if units.grouped:
@@ -168,6 +178,10 @@ def _left_out(optimum: Optimum, jury: Jury, refits: Refits) -> Outcome:
     flagged = jury.flagged(optimum.logits, guess, influence)
     wanted = {"flagged": flagged, "all": present, "none": torch.zeros_like(flagged)}[refits]
     sample = Sample.of_all(torch.nonzero(wanted)[:, 0])
+    if refits == "flagged" and len(sample.chosen) > MOST_REFITS:
+        sizes = jury.rises(optimum.logits, guess)[sample.chosen]
+        some = draw(sizes, MOST_REFITS, seed, least=LEAST)
+        sample = Sample(sample.chosen[some.chosen], some.chance)
     logits = guess.clone()
     for _, removal in _removals(optimum, units, sample.chosen):
         logits[removal.rows] = refitted(removal)
@@ -232,15 +246,13 @@ def _leverages(x: Tensor, inverse: Tensor, basis: Tensor) -> Tensor:
 def moved(A: Tensor, p: Tensor, aims: Tensor, removed: Tensor) -> tuple[Tensor, Tensor]:
     """z_-i - z_i (B, K) and the influence (B,) of rows with leverages A (B, K, K).
 
-    With S = R R' and the eigenvectors V of w R'AR: (I - w S A)^-1 = I + w R V (I - M)^-1 V' R' A.
+    With S = R R' and M = w R'AR: (I - w S A)^-1 = I + w R (I - M)^-1 R' A.
     """
     R, w = root(p), removed[:, None, None]
-    values, vectors = torch.linalg.eigh(w * (R.mT @ A @ R))
-    values = values.clamp(0, LARGEST)
     pull = w * (p - aims)[..., None]
-    along = vectors.mT @ (R.mT @ (A @ pull)) / (1 - values)[..., None]
-    move = A @ (pull + w * (R @ (vectors @ along)))
-    return move[..., 0], values[:, -1]
+    along, influence = resolvent(w * (R.mT @ A @ R), (R.mT @ (A @ pull))[..., 0], LARGEST)
+    move = A @ (pull + w * (R @ along[..., None]))
+    return move[..., 0], influence
 
 
 def effective_dof(optimum: Optimum) -> float:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from polylogit.diagnostics.optimum import Optimum, lowest
+from polylogit.diagnostics.outcome import INFLUENCE
 from polylogit.optim.logits import row_slices
 
 CELLS = 2**21  # numbers of a batch, over all its units
@@ -206,3 +207,20 @@ def root(probabilities: Tensor) -> Tensor:
     """R (..., K, K) with R R' = diag(p) - p p', for p (..., K): diag(sqrt p) - p sqrt(p)'."""
     roots = probabilities.sqrt()
     return torch.diag_embed(roots) - probabilities[..., :, None] * roots[..., None, :]
+
+
+def resolvent(M: Tensor, y: Tensor, largest: float) -> tuple[Tensor, Tensor]:
+    """(I - M)^-1 y (B, n), M's eigenvalues (B, n, n) cut at `largest`, and each influence (B,).
+
+    That is the largest eigenvalue, or the trace where this bound is within `INFLUENCE` already:
+    most often, and then no eigenvalue is needed.
+    """
+    influence = M.diagonal(dim1=1, dim2=2).sum(1)
+    high = influence > INFLUENCE
+    solved = torch.empty_like(y)
+    identity = torch.eye(M.shape[1], dtype=M.dtype)
+    solved[~high] = torch.linalg.solve(identity - M[~high], y[~high])
+    values, vectors = torch.linalg.eigh(M[high])
+    along = (vectors.mT @ y[high][..., None]) / (1 - values.clamp(0, largest))[..., None]
+    solved[high], influence[high] = (vectors @ along)[..., 0], values[:, -1]
+    return solved, influence

@@ -21,14 +21,16 @@ import torch
 from torch import Tensor
 
 from polylogit.diagnostics.difference import Sample, draw
-from polylogit.diagnostics.outcome import INFLUENCE, Jury, Outcome
+from polylogit.diagnostics.outcome import Jury, Outcome
 from polylogit.diagnostics.products import FAST, Operator, leverage_roots, refitted_parcels, settle
+from polylogit.diagnostics.refit import resolvent
 from polylogit.diagnostics.units import Units, class_mass
 from polylogit.optim.logits import row_slices
 from polylogit.training import Fit, Prepared
 
 DRAWS = 12
 PARCELS, PARCEL = 4, 0.01  # that are refitted; and their size, as a share of the units
+LEAST = 0.3  # of the mean size: what a unit counts for at least, its guess being rough
 MOST = 3.0  # times as likely as the average a unit may be: else a parcel takes one kind of row
 CUT = 0.65  # of the curvature: more than that, of a noisy influence, is not believed
 HALF = 0.5  # of a class: more may not leave at once, unless it is one unit
@@ -72,23 +74,9 @@ def _guessed(operator: Operator, roots: Tensor, units: Units) -> tuple[Tensor, T
         square = (U * p[..., None]).mT @ U - mean[:, :, None] * mean[:, None, :]
         held.index_add_(0, units.of[rows], w[..., None] * square)
         pulled.index_add_(0, units.of[rows], w * (U.mT @ (p - aims[rows])[..., None])[..., 0])
-    along, influence = _solved(held, pulled)
+    along, influence = resolvent(held, pulled, CUT)
     move = (roots @ along[units.of][..., None])[..., 0]
     return operator.logits + move.double(), influence
-
-
-def _solved(held: Tensor, pulled: Tensor) -> tuple[Tensor, Tensor]:
-    """(I - G)^-1 y (U, m), and G's largest eigenvalue (U,) or a bound of it below `INFLUENCE`."""
-    influence = held.diagonal(dim1=1, dim2=2).sum(1)
-    identity = torch.eye(held.shape[1], dtype=held.dtype)
-    high = influence > INFLUENCE
-    solved = torch.empty_like(pulled)
-    solved[~high] = torch.linalg.solve(identity - held[~high], pulled[~high])
-    values, vectors = torch.linalg.eigh(held[high])
-    along = (vectors.mT @ pulled[high][..., None]) / (1 - values.clamp(0, CUT))[..., None]
-    solved[high] = (vectors @ along)[..., 0]
-    influence[high] = values[:, -1]
-    return solved, influence
 
 
 def _effective_dof(operator: Operator, roots: Tensor) -> float:
@@ -105,7 +93,7 @@ def _sample(jury: Jury, whole: Tensor, guess: Tensor, refits: str, seed: int) ->
     count = {"all": len(present), "none": 0}.get(
         refits, PARCELS * max(1, int(PARCEL * len(present)))
     )
-    sample = draw(jury.rises(whole, guess)[present], count, seed, MOST)
+    sample = draw(jury.rises(whole, guess)[present], count, seed, least=LEAST, most=MOST)
     return Sample(present[sample.chosen], sample.chance)
 
 
