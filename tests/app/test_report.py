@@ -1,5 +1,6 @@
 """`--report`: a page that stands alone, whose numbers are the library's."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 from scipy.stats import beta, norm
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from statsmodels.api import MNLogit
 
 import polylogit
@@ -15,7 +17,7 @@ from polylogit.app import cli
 from polylogit.app.commands.report import Trained, gather
 from polylogit.app.commands.report.coverage import COVERAGES, coverage
 from polylogit.app.commands.report.features import combinations, intervals
-from polylogit.app.texts.report import features, fitting, trust
+from polylogit.app.texts.report import features, fitting, mistakes, trust
 from polylogit.app.texts.report.page import page as whole_page
 from polylogit.app.texts.report.words import WORDS
 from polylogit.data.read import prepare, read_table, split
@@ -188,6 +190,19 @@ def in_a_row(cells, wanted):
     return any(filled[i : i + len(wanted)] == wanted for i in range(len(filled)))
 
 
+def test_long_names_are_numbered_where_they_would_stand_twice():
+    def heads(names):
+        scores = {"confusion": [[3, 1], [0, 2]], "precision": [1.0, 0.5], "recall": [0.5, 1.0],
+                  "support": [4, 2]}  # fmt: skip
+        page = Reader(mistakes.confusion({"classes": names, "scores": scores}, WORDS["en"]))
+        filled = [cell for cell in page.cells if cell]
+        return filled[2:10]
+
+    assert heads(["a", "b"]) == ["a", "b", "a", "3", "1", "b", "0", "2"]
+    long = "a" * 17
+    assert heads([long, "b"]) == ["1", "2", f"1 {long}", "3", "1", "2 b", "0", "2"]
+
+
 @pytest.fixture
 def mixed():
     """A table with a number, a category and three classes that overlap; and its columns."""
@@ -232,7 +247,7 @@ def test_the_strongest_features_have_the_intervals_of_an_unpenalised_refit(capsy
         assert in_a_row(page.cells, [name, f"{moves[k, d]:+.4g}", f"{value:+.4g}", ends])
     said = WORDS["en"]["from_unpenalised"].format(n="240", level=0.95)
     assert said in page.cells
-    assert not any(WORDS["en"]["separated"] in cell for cell in page.cells)
+    assert WORDS["en"]["separated"] not in page.cells
 
 
 def test_separated_classes_are_refitted_by_firth_and_marked(capsys):
@@ -249,8 +264,8 @@ def test_separated_classes_are_refitted_by_firth_and_marked(capsys):
     one = next(c for c in found.coefficients if c.column == "bill_length_mm")
     assert found.method == "firth"
     assert one.separated
-    ends = f"{one.low * size:+.4g} … {one.high * size:+.4g} {WORDS['en']['separated']}"
-    assert in_a_row(page.cells, [f"{one.estimate * size:+.4g}", ends])
+    ends = f"{one.low * size:+.4g} … {one.high * size:+.4g}"
+    assert in_a_row(page.cells, [f"{one.estimate * size:+.4g}", ends, WORDS["en"]["separated"]])
     assert WORDS["en"]["from_firth"].format(n="344", level=0.95) in page.cells
 
 
@@ -259,11 +274,11 @@ def test_only_what_contains_a_separated_coefficient_is_marked(capsys, mixed):
     Path("mixed.csv").write_text(f"{text}\n" + "\n".join(["0.5,d,k0", "-0.5,d,k0"] * 3))
     typed(capsys, MIXED)
     cells = [cell for cell in read("r.html").cells if cell]
-    marked = {at: WORDS["en"]["separated"] in cells[at + 3]
-              for at, cell in enumerate(cells) if cell in ("x", "g=a", "g=b", "g=c", "g=d")
-              and "…" in cells[at + 3]}  # fmt: skip
-    assert {cells[at] for at, mark in marked.items() if mark} == {"g=a", "g=b", "g=c", "g=d"}
-    assert {cells[at] for at, mark in marked.items() if not mark} == {"x"}
+    names = ("x", "g=a", "g=b", "g=c", "g=d")
+    places = [at for at, cell in enumerate(cells) if cell in names and "…" in cells[at + 3]]
+    marked = {cells[at] for at in places if cells[at + 4] == WORDS["en"]["separated"]}
+    assert marked == {"g=a", "g=b", "g=c", "g=d"}
+    assert "x" in {cells[at] for at in places}
 
 
 def test_a_column_that_repeats_another_has_no_interval(capsys, mixed):
@@ -323,6 +338,38 @@ def test_of_many_classes_those_with_the_most_rows_are_drawn_and_the_others_named
     names = [cell for cell in page.cells if cell in told["classes"]]
     assert names[:12] == [f"k{k}" for k in range(13, 1, -1)]
     assert WORDS["en"]["rarer"].format(count=12, names="k1, k0") in page.cells
+
+
+def test_scores_confusion_and_decomposition_are_read_back(capsys):
+    typed(capsys, FIT)
+    cells, (log_p, codes) = read("r.html").cells, judged()
+    names, guesses = ("Adelie", "Chinstrap", "Gentoo"), log_p.argmax(1)
+    truth = np.eye(3)[codes]
+    share = truth.mean(0)
+    words = WORDS["en"]
+    precision, recall, f1, support = precision_recall_fscore_support(codes, guesses)
+    for name, p, r, n in zip(names, precision, recall, support, strict=True):
+        assert in_a_row(cells, [name, f"{p:.4f}", f"{r:.4f}", f"{n}"])
+    for name, counts in zip(names, confusion_matrix(codes, guesses), strict=True):
+        assert in_a_row(cells, [name, *map(str, counts)])
+    assert in_a_row(cells, [words["base"], f"{-(share * np.log(share)).sum():.4f}"])
+    assert in_a_row(cells, [words["brier"], f"{((np.exp(log_p) - truth) ** 2).sum(1).mean():.4f}"])
+    assert in_a_row(cells, [words["macro_f1"], f"{f1.mean():.4f}"])
+    loss = measure(log_p, codes).top.log_loss
+    assert in_a_row(cells, [words["calibration"], f"{loss.calibration:z.4f}"])
+    assert in_a_row(cells, [words["refinement"], f"{loss.refinement:z.4f}"])
+    assert in_a_row(cells, ["island", "categorical", "3", "bill_length_mm", "numeric"])
+
+
+def test_the_path_of_a_fit_is_that_of_its_summary(capsys):
+    _, out, _ = typed(capsys, f"{FIT.replace('--C 0.001 ', '')} --json")
+    summary, cells = json.loads(out), read("r.html").cells
+    assert len(summary["C_table"]) > 3
+    for line in summary["C_table"]:
+        keys = ("C", "train_loss", "loss", "standard_error", "accuracy", "effective_dof")
+        assert in_a_row(cells, [f"{line[key]:.4g}" for key in keys])
+    assert in_a_row(cells, ["✓", f"{summary['C']:.4g}"])
+    assert summary["C_note"] in cells
 
 
 @pytest.mark.parametrize("lang", ["en", "ko"])

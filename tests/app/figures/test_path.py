@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import polylogit
-from polylogit.app.figures.path import LOSSES, plot_path
+from polylogit.app.figures.path import LOSSES, path_figure, plot_path
+from polylogit.app.texts.report.words import WORDS
 from polylogit.errors import OptionError
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -57,6 +58,16 @@ def test_the_chosen_one_is_marked_in_both_frames(choice, drawing):
     place = left_out[[one.C for one in choice.table].index(choice.C)][0]
     marks = [re.match(r"M([\d.]+),", element.get("d"))[1] for element in named(drawing, "guide")]
     assert marks == [f"{place:.1f}"] * 2
+
+
+@pytest.mark.parametrize(("place", "anchor"), [(0, "start"), (1, "middle"), (-1, "end")])
+def test_the_name_of_the_chosen_one_is_not_cut_off_at_an_end(choice, place, anchor):
+    lines = [line.to_json() for line in choice.table]
+    drawing = ElementTree.fromstring(  # noqa: S314  our own drawing
+        path_figure(lines, lines[place]["C"], WORDS["en"]).svg
+    )
+    (name,) = (e for e in drawing if (e.text or "").startswith("chosen: "))
+    assert name.get("text-anchor") == anchor
 
 
 def test_a_notebook_shows_it_and_korean_is_spoken(choice):

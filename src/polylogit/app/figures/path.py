@@ -26,8 +26,8 @@ from polylogit.app.texts.report.words import WORDS
 from polylogit.choice import Choice
 from polylogit.errors import OptionError
 
-WIDE, HIGH = 560.0, 400.0
-LOSSES, FREE = (46.0, 190.0), (276.0, 74.0)  # where the two frames begin, and how high they are
+WIDE, HIGH = 560.0, 412.0
+LOSSES, FREE = (46.0, 190.0), (288.0, 74.0)  # where the two frames begin, and how high they are
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -58,7 +58,7 @@ def plot_path(choice: Choice, *, lang: str = "en") -> Figure:
 
 
 def path_figure(lines: Lines, chosen: float | None, names: Mapping[str, str]) -> Figure:
-    """Lines as of `Candidate.to_json`; `names` gives C, loss, train, loo, error, dof and chosen."""
+    """Lines as of `Candidate.to_json`; `names` are `WORDS` of a language."""
     known = [line for line in lines if line["C"] is not None and line["loss"] is not None]
     C = spanning(names["C"], (line["C"] for line in known), log=True)
     losses = Frame(C, _losses_axis(known, names["loss"]), top=LOSSES[0], height=LOSSES[1])
@@ -66,9 +66,7 @@ def path_figure(lines: Lines, chosen: float | None, names: Mapping[str, str]) ->
     marks = [axes(losses, x_labels=False), *_losses(losses, known), _legend(losses, names)]
     marks += [axes(free), *_free(free, known)]
     if chosen is not None:
-        place, _ = losses.at(chosen, losses.y.low)
-        marks += [upright(losses, chosen), upright(free, chosen)]
-        marks += [words(place, FREE[0] - 30, names["chosen"].format(C=f"{chosen:.3g}"), "middle")]
+        marks += [upright(losses, chosen), upright(free, chosen), _mark(losses, chosen, names)]
     return drawn(WIDE, HIGH, _alternative(known, chosen, names), *marks)
 
 
@@ -108,11 +106,19 @@ def _free(frame: Frame, lines: Lines) -> tuple[str, str]:
 def _legend(frame: Frame, names: Mapping[str, str]) -> str:
     """A piece of each line with its name, above the frame."""
     y, right = 12.0, frame.left + frame.width
-    pieces = ((right - 330, names["loo"], ONE), (right - 130, names["train"], TWO))
+    pieces = ((right - 330, names["loo_band"], ONE), (right - 130, names["train"], TWO))
     return "".join(
         f'<path {look} d="M{x:g},{y:g}h24"/>{words(x + 30, y + 4, name, "start")}'
         for x, name, look in pieces
     )
+
+
+def _mark(frame: Frame, chosen: float, names: Mapping[str, str]) -> str:
+    """Which C was chosen, under the frame, and within the drawing at its ends as well."""
+    place, foot = frame.at(chosen, frame.y.low)
+    part = frame.x.part(chosen)
+    anchor = "start" if part < 0.2 else "end" if part > 0.8 else "middle"
+    return words(place, foot + 16, names["chosen"].format(C=f"{chosen:.3g}"), anchor)
 
 
 def _alternative(lines: Lines, chosen: float | None, names: Mapping[str, str]) -> str:

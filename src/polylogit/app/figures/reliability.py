@@ -10,7 +10,7 @@ from polylogit.app.figures.frame import Axis, Figure, Frame, Points, axes, diago
 from polylogit.app.figures.frame import curve as joined
 from polylogit.app.figures.frame import told as in_words
 
-LARGEST_DOT, SMALLEST_DOT = 6.0, 1.5
+LARGEST_DOT, SMALLEST_DOT = 6.0, 2.5
 
 
 def reliability(curve: Mapping[str, Any], said: str, seen: str) -> Figure:

@@ -96,9 +96,9 @@ def _takes_long(training: Dataset) -> bool:
 
 
 def _estimated(refit: Summary, k: int, combination: np.ndarray | None) -> dict[str, Any]:
-    """A combination (q,) of the coefficients of class k with its interval; empty for None."""
+    """A combination (q,) of the coefficients of class k with its interval; all None for None."""
     if combination is None:
-        return {}
+        return dict.fromkeys(("estimate", "low", "high", "separated"))
     q = len(refit.columns)
     own = slice(k * q, (k + 1) * q)
     estimate = float(combination @ refit.matrix()[k])

@@ -18,16 +18,18 @@ from polylogit.app.texts.report.tables import (
 def strongest(told: dict[str, Any], words: dict[str, str]) -> str:
     """The features that move the logit of each class most, with intervals where there are any."""
     found, classes = told["features"], told["classes"][:MOST_CLASSES]
-    names = ("class", "feature", "move", *(() if found["why"] else ("refit", "interval")))
     parts = [
-        (name, [_cells(one, words)[: len(names) - 1] for one in features])
+        (name, [_cells(one, words) for one in features])
         for name, features in zip(classes, found["classes"], strict=False)
     ]
+    width = max(len(row) for _, rows in parts for row in rows)
+    names = ("feature", "move", "refit", "interval", "note")[:width]
+    parts = [(name, [row + [""] * (width - len(row)) for row in rows]) for name, rows in parts]
     return section(
         words["strongest"],
         note(words["strongest_note"]),
         paragraph(_origin(found, words)),
-        grouped([words[name] for name in names], parts),
+        grouped([words[name] for name in ("class", *names)], parts),
         more(len(told["classes"]) - len(classes), words),
     )
 
@@ -40,11 +42,15 @@ def _origin(found: dict[str, Any], words: dict[str, str]) -> str:
 
 
 def _cells(one: dict[str, Any], words: dict[str, str]) -> list[str]:
+    """Feature, model and, as far as they are known, refit, interval and a note."""
     start = [one["feature"], f"{one['move']:+.4g}"]
     if "estimate" not in one:
-        return [*start, "", words["repeats"]]
-    mark = f" {words['separated']}" if one["separated"] else ""
-    return [*start, f"{one['estimate']:+.4g}", f"{one['low']:+.4g} … {one['high']:+.4g}{mark}"]
+        return start
+    if one["estimate"] is None:
+        return [*start, "", "", words["repeats"]]
+    ends = f"{one['low']:+.4g} … {one['high']:+.4g}"
+    mark = [words["separated"]] if one["separated"] else []
+    return [*start, f"{one['estimate']:+.4g}", ends, *mark]
 
 
 def columns(told: dict[str, Any], words: dict[str, str]) -> str:

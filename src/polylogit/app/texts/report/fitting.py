@@ -6,7 +6,14 @@ from typing import Any
 
 from polylogit.app.figures.convergence import convergence
 from polylogit.app.figures.path import path_figure
-from polylogit.app.texts.report.tables import note, paragraph, section, short, table
+from polylogit.app.texts.report.tables import (
+    note,
+    paragraph,
+    scrolling,
+    section,
+    short,
+    table,
+)
 
 
 def proof(told: dict[str, Any], words: dict[str, str]) -> str:
@@ -16,7 +23,9 @@ def proof(told: dict[str, Any], words: dict[str, str]) -> str:
         return section(words["proof"], paragraph(words["no_proof"]))
     made = words["made"].format(version=record.get("polylogit", ""), status=record["status"])
     steps = [(float(passes), float(gap)) for passes, gap in told["convergence"]]
-    plot = convergence(steps, words["passes"], words["gap"]).svg if len(steps) > 1 else ""
+    plot = ""
+    if len(steps) > 1:
+        plot = scrolling(convergence(steps, words["passes"], words["gap"]).svg)
     return section(words["proof"], paragraph(made), plot)
 
 
@@ -28,7 +37,7 @@ def path(told: dict[str, Any], words: dict[str, str]) -> str:
     lines, chosen = choice["table"], choice["C"]
     if not lines:
         return section(words["path"], *(paragraph(text) for text in _given(choice, words)))
-    plot = path_figure(lines, chosen, words).svg if len(lines) > 1 else ""
+    plot = scrolling(path_figure(lines, chosen, words).svg) if len(lines) > 1 else ""
     names = ("", "C", "train", "loo", "error", "accuracy", "dof")
     cells = [[words.get(name, "") for name in names], *(_line(line, chosen) for line in lines)]
     return section(words["path"], note(choice["note"] or ""), plot, table(cells))

@@ -8,11 +8,14 @@ from typing import Any
 
 from polylogit.app.texts.report.tables import (
     MOST_CLASSES,
+    NUMBERS,
+    WORD,
     header,
     more,
     note,
     scrolling,
     section,
+    side_of,
     table,
 )
 
@@ -34,19 +37,30 @@ def confusion(told: dict[str, Any], words: dict[str, str]) -> str:
 
 
 def _matrix(classes: Sequence[str], counts: Sequence[Sequence[float]]) -> str:
-    rows = zip(classes, counts, strict=False)
-    body = "".join(_row(name, row[: len(classes)]) for name, row in rows)
-    head = f"<thead><tr>{header(['', *classes])}</tr></thead>"
-    return scrolling(f"<table>{head}<tbody>{body}</tbody></table>")
+    heads, names = _heads(classes)
+    side = side_of(names)
+    rows = zip(names, counts, strict=False)
+    body = "".join(_row(name, row[: len(classes)], side) for name, row in rows)
+    top = header(["", *heads], ["", *(len(classes) * [NUMBERS])])
+    return scrolling(f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>")
 
 
-def _row(name: str, counts: Sequence[float]) -> str:
+def _heads(classes: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """What stands above the columns and before the rows: long names are numbered, not repeated."""
+    if max(map(len, classes)) <= WORD:
+        return classes, classes
+    numbers = [str(at) for at in range(1, len(classes) + 1)]
+    return numbers, [f"{at} {name}" for at, name in zip(numbers, classes, strict=True)]
+
+
+def _row(name: str, counts: Sequence[float], side: str) -> str:
     total = sum(counts) or 1
+    shades = (f"background:rgba(var(--shade),{0.35 * count / total:.3f})" for count in counts)
     cells = "".join(
-        f'<td style="background:rgba(var(--shade),{0.35 * count / total:.3f})">{count:g}</td>'
-        for count in counts
+        f'<td{NUMBERS} style="{shade}">{count:g}</td>'
+        for count, shade in zip(counts, shades, strict=True)
     )
-    return f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
+    return f'<tr><th scope="row"{side}>{escape(name)}</th>{cells}</tr>'
 
 
 def worst(told: dict[str, Any], words: dict[str, str]) -> str:

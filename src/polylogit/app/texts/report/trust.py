@@ -9,12 +9,13 @@ from polylogit.app.figures.reliability import points_of, small_reliability
 from polylogit.app.figures.reliability import reliability as diagram
 from polylogit.app.texts.report.tables import (
     Cells,
+    beside,
     figure,
     folded,
     note,
     paragraph,
+    scrolling,
     section,
-    short,
     table,
 )
 
@@ -31,17 +32,21 @@ def reliability(told: dict[str, Any], words: dict[str, str]) -> str:
     curve, loss = top["curve"], top["log_loss"]
     facts = [
         [words["smooth"], f"{top['smooth_error']:.4f}"],
-        [words["debiased"], f"{top['debiased_error']:.4f}"],
-        [words["calibration"], short(loss["calibration"])],
-        [words["refinement"], short(loss["refinement"])],
+        [words["debiased"], f"{top['debiased_error']:z.4f}"],
+        [words["calibration"], _nats(loss["calibration"])],
+        [words["refinement"], _nats(loss["refinement"])],
     ]
-    cells = [[words["said"], words["seen"], words["bin"]]]
+    cells = [[words["probability"], words["seen"], words["bin"]]]
     cells += [
         [f"{p:.4f}", f"{q:.4f}", f"{n:g}"]
         for (p, q), n in zip(points_of(curve), curve["rows"], strict=True)
     ]
-    plot = diagram(curve, words["said"], words["seen"]).svg
-    return section(words["trust"], plot, table([["", ""], *facts]), table(cells))
+    plot = scrolling(diagram(curve, words["said"], words["seen"]).svg)
+    return section(words["trust"], beside(plot, table([["", ""], *facts]) + table(cells)))
+
+
+def _nats(value: float | None) -> str:
+    return "∞" if value is None else f"{value:z.4f}"
 
 
 def by_class(told: dict[str, Any], words: dict[str, str]) -> str:
@@ -73,7 +78,7 @@ def _rarer(left: Sequence[str], words: dict[str, str]) -> str:
 def _event_cells(events: Events, words: dict[str, str]) -> Cells:
     names = ("class", "mean_said", "share", "smooth", "debiased")
     keys = ("said", "seen", "smooth_error", "debiased_error")
-    rows = ([name, *(f"{event[key]:.4f}" for key in keys)] for name, event in events)
+    rows = ([name, *(f"{event[key]:z.4f}" for key in keys)] for name, event in events)
     return [[words[name] for name in names], *rows]
 
 
@@ -96,7 +101,12 @@ def sets(told: dict[str, Any], words: dict[str, str]) -> str:
     names = ("asked", "size", "single", "holds", "between")
     cells = [[words[name] for name in names], *(_set_cells(one) for one in found["sets"])]
     halves = words["halves"].format(made=found["n_made"], judged=found["n_judged"])
-    notes = [halves, *([words["nearly"]] if found["approximate"] else []), words["luck"]]
+    notes = [
+        halves,
+        *([words["nearly"]] if found["approximate"] else []),
+        words["luck"],
+        words["never_empty"],
+    ]
     notes += [words["once"]] if told["weighted"] else []
     full = any(one["full"] for one in found["sets"])
     return section(

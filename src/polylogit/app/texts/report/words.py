@@ -24,7 +24,8 @@ WORDS = {
         "given": "C = {C} was given, so nothing was chosen.",
         "chosen": "chosen: C = {C}",
         "loss": "loss, nats a row",
-        "loo": "left-out loss ± its error",
+        "loo": "left-out loss",
+        "loo_band": "left-out loss ± its error",
         "train": "loss in training",
         "error": "standard error",
         "dof": "effective parameters",
@@ -42,7 +43,7 @@ WORDS = {
         "debiased": "debiased calibration error",
         "calibration": "of the log loss, calibration could win",
         "refinement": "and this is left to better features",
-        "bin": "rows in the bin",
+        "bin": "rows",
         "by_class": "The probabilities of each class",
         "by_class_note": "Across: the probability that the class was given. Up: how often the row "
         "was of the class. On the dashed line both agree; the area of a dot shows its rows.",
@@ -64,6 +65,8 @@ WORDS = {
         "good as rows of their own, but without the proof.",
         "luck": "The last column: where the true coverage of such thresholds lies, in 95 % of all "
         "draws of as many rows.",
+        "never_empty": "A set always holds the likeliest class, so that small ones hold the truth "
+        "more often than asked.",
         "full_sets": "{rows} rows are too few for the largest sets: there every set holds every "
         "class.",
         "no_sets_training": "Sets that hold the truth as often as asked need rows that the model "
@@ -78,14 +81,16 @@ WORDS = {
         "move": "in the model",
         "refit": "in the refit",
         "interval": "its interval",
-        "separated": "(separated: no finite maximum)",
+        "note": "note",
+        "separated": "separated",
         "repeats": "other columns already say it",
         "from_unpenalised": "The model's numbers are shrunk by its penalty, so they have no "
         "interval of their own. Beside them: a refit without penalty on the same {n} rows, with "
         "{level:.0%} intervals.",
         "from_firth": "The model's numbers are shrunk by its penalty, so they have no interval of "
-        "their own. Without penalty the classes are separated and there is no finite refit; beside "
-        "them: Firth's penalised likelihood on the same {n} rows, with {level:.0%} intervals.",
+        "their own. Without penalty there is no finite refit, for together the columns marked "
+        "separated tell classes apart without fail. Beside them: Firth's penalised likelihood on "
+        "the same {n} rows, with {level:.0%} intervals.",
         "no_intervals_elsewhere": "Intervals take the rows that the model was fitted to, which are "
         "not here: see fit --report, or polylogit summary.",
         "no_intervals_large": "There are no intervals: a refit for them would take long for so "
@@ -123,10 +128,11 @@ WORDS = {
         "passes": "데이터를 읽은 횟수",
         "path": "C를 고른 과정",
         "C": "C",
-        "given": "C = {C}가 주어져서 고르지 않았다.",
+        "given": "C가 {C}로 주어져서 고르지 않았다.",
         "chosen": "고른 값: C = {C}",
         "loss": "손실, 행마다 냇",
-        "loo": "하나 뺀 손실 ± 오차",
+        "loo": "하나 뺀 손실",
+        "loo_band": "하나 뺀 손실 ± 오차",
         "train": "학습 손실",
         "error": "표준 오차",
         "dof": "실효 매개변수 수",
@@ -144,7 +150,7 @@ WORDS = {
         "debiased": "편향을 뺀 보정 오차",
         "calibration": "로그 손실 가운데 보정으로 줄일 수 있는 몫",
         "refinement": "더 나은 특성이 있어야 줄어드는 몫",
-        "bin": "구간의 행 수",
+        "bin": "행 수",
         "by_class": "클래스마다의 확률",
         "by_class_note": "가로: 그 클래스에 준 확률. 세로: 행이 실제로 그 클래스인 비율. "
         "점선 위에서 둘이 같다. 점의 넓이는 행 수를 나타낸다.",
@@ -165,6 +171,8 @@ WORDS = {
         "nearly": "행마다 그 행을 뺀 학습으로 판단했다(하나 빼기). "
         "따로 둔 행에 가깝지만 증명은 없다.",
         "luck": "마지막 열: 같은 수의 행을 뽑을 때 95 %에서 문턱의 참 포함률이 놓이는 범위다.",
+        "never_empty": "집합은 가장 그럴듯한 클래스를 늘 담으므로, 작은 집합은 바란 것보다 "
+        "자주 정답을 담는다.",
         "full_sets": "가장 큰 집합에는 {rows}개 행이 모자라서, 모든 집합이 모든 클래스를 담는다.",
         "no_sets_training": "바라는 만큼 정답을 담는 집합에는 학습에 쓰지 않은 행이 필요한데, "
         "모든 행을 학습에 썼다. --holdout을 쓰거나 C를 "
@@ -177,13 +185,14 @@ WORDS = {
         "move": "모델에서",
         "refit": "다시 맞추면",
         "interval": "그 구간",
-        "separated": "(분리됨: 최댓값이 유한하지 않다)",
+        "note": "참고",
+        "separated": "분리됨",
         "repeats": "다른 열이 이미 말한다",
         "from_unpenalised": "모델의 수치는 벌점 때문에 작아져 있어서 자기 구간이 없다. 옆은 같은 "
         "{n}개 행을 벌점 없이 다시 맞춘 값과 {level:.0%} 구간이다.",
-        "from_firth": "모델의 수치는 벌점 때문에 작아져 있어서 자기 구간이 없다. 벌점이 없으면 "
-        "클래스가 분리되어 유한한 값이 없으므로, 옆은 같은 {n}개 행을 퍼스(Firth)의 벌점 가능도로 "
-        "맞춘 값과 {level:.0%} 구간이다.",
+        "from_firth": "모델의 수치는 벌점 때문에 작아져 있어서 자기 구간이 없다. 분리됨이라고 적은 "
+        "열들은 함께 클래스를 어김없이 가르므로, 벌점이 없으면 유한한 값이 없다. 옆은 같은 "
+        "{n}개 행을 퍼스(Firth)의 벌점 가능도로 맞춘 값과 {level:.0%} 구간이다.",
         "no_intervals_elsewhere": "구간에는 모델이 학습한 행이 필요한데 여기에는 없다. "
         "fit --report나 polylogit summary를 쓰면 된다.",
         "no_intervals_large": "구간이 없다. 이만큼 많은 행과 열과 클래스를 다시 맞추려면 "
