@@ -125,6 +125,9 @@ def test_few_rows_are_drawn_to_the_temperature():
     assert max(losses.values()) < losses["temperature"] + 0.05
 
 
+# The raw levels in the project's notes are of other inputs: LinearSVC .4415 is that of pixels / 16
+# on these very splits (.3767 here), and GaussianNB's is made by the floor under zeros: 3.40 with
+# 2.2e-16, 1.77 with 1e-6, and the notes' 1.840 between.
 BASES = {
     "bayes": GaussianNB(),
     "svc": LinearSVC(random_state=0),

@@ -87,8 +87,8 @@ class Calibrator:
         """
         if self.method == "dirichlet" or self.reads != "logits":
             raise OptionError(
-                "method 'dirichlet' works on log p, which is not linear in the columns, so no "
-                "softmax model can hold it; take matrix"
+                f"method {self.method!r} on {self.reads} works on log p, which is not linear in "
+                "the columns, so no softmax model can hold it; take matrix on logits"
             )
         if model.classes != self.model.classes:
             raise SchemaError(
