@@ -30,6 +30,7 @@ _HOME = {
     "SoftmaxHead": "polylogit.nn",
     "SoftmaxModel": "polylogit.model",
     "Summary": "polylogit.diagnostics.inference.summary",
+    "TrainingRows": "polylogit.diagnostics.training_rows",
     "calibrate": "polylogit.diagnostics.recalibration",
     "chain": "polylogit.steps",
     "choose_C": "polylogit.choice",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from polylogit.diagnostics.explain import explain
     from polylogit.diagnostics.inference.summary import Summary, summarize
     from polylogit.diagnostics.recalibration import Calibrator, calibrate
+    from polylogit.diagnostics.training_rows import TrainingRows
     from polylogit.estimator import SoftmaxClassifier
     from polylogit.lesson import tour
     from polylogit.model import SoftmaxModel

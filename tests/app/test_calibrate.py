@@ -12,6 +12,7 @@ import polylogit
 from polylogit.app import cli
 from polylogit.data.labels import read_labels
 from polylogit.diagnostics.recalibration import calibrate
+from polylogit.diagnostics.training_rows import TrainingRows
 from polylogit.errors import DataError
 
 K, N = 3, 400
@@ -37,6 +38,7 @@ def here(tmp_path, monkeypatch):
     model = polylogit.fit(polylogit.read("train.csv", target="label"), C=1e4).model
     sure = polylogit.SoftmaxModel(3 * model.weight, 3 * model.bias, model.schema, model.record)
     polylogit.save(sure, "sure.model")
+    polylogit.save(model, "plain.model")
     np.save("z.npy", 3 * z)
     np.save("y.npy", y)
     pd.DataFrame(3 * z, columns=["0", "1", "2"]).to_csv("z.csv", index=False)
@@ -100,8 +102,18 @@ def test_labels_come_from_an_array_or_a_single_column():
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("calibrate", "calibrate takes MODEL and DATA, or --logits FILE"),
+        ("calibrate", "MODEL and DATA (or --training FILE), or --logits FILE"),
         ("calibrate sure.model", "calibrate takes MODEL and DATA"),
+        ("calibrate plain.model new.csv --training train.csv", "not both"),
+        ("calibrate --logits z.npy --targets y.npy --training train.csv", "calibrate takes MODEL"),
+        ("calibrate plain.model --training new.csv", "holds other rows than those of the fit"),
+        ("calibrate sure.model --training train.csv", "nats a row from the optimum"),
+        ("predict plain.model new.csv --training train.csv", "go together"),
+        ("predict plain.model new.csv --sets 0.9 --training new.csv", "other rows than those"),
+        (
+            "predict plain.model new.csv --sets 0.9 --training train.csv --calibration new.csv",
+            "keep one",
+        ),
         ("calibrate sure.model new.csv --logits z.npy", "calibrate takes MODEL and DATA"),
         ("calibrate --logits z.npy --probabilities z.npy --targets y.npy", "calibrate takes"),
         ("calibrate --logits z.npy", "calibrate takes"),
@@ -119,6 +131,31 @@ def test_what_cannot_be_calibrated_is_one_line(capsys, line, says):
     assert (status, out) == (2, "")
     assert says in err
     assert err.count("\n") == 1
+
+
+def test_the_rows_of_the_fit_calibrate_it_and_make_sets(capsys):
+    line = "calibrate plain.model --training train.csv --method temperature --model honest.model"
+    status, out, _ = typed(capsys, f"{line} --json")
+    found = json.loads(out)
+    model = polylogit.load("plain.model")
+    train, new = (polylogit.read(name, target="label", schema=model.schema)
+                  for name in ("train.csv", "new.csv"))  # fmt: skip
+    honest = TrainingRows.of(model, train).calibrated("temperature")
+    assert (status, found["rows"], found["n_rows"]) == (0, "left out", 200)
+    assert found["temperature"] == honest.record["calibration"]["temperature"]
+    torch.testing.assert_close(
+        polylogit.load("honest.model").logits(new.features), honest.logits(new.features)
+    )
+    assert "on 200 rows of train.csv, each left out of the fit: " in typed(capsys, line)[1]
+    line = "predict honest.model new.csv --sets 0.9 --training train.csv --output o.csv"
+    sets = json.loads(typed(capsys, f"{line} --json")[1])["sets"]
+    expected = TrainingRows.of(honest, train).sets(0.9)
+    assert (sets["approximate"], sets["calibration"]) == (True, "train.csv")
+    assert sets["threshold"] == pytest.approx(expected.threshold.tolist(), rel=1e-9)
+    text = typed(capsys, line)[1]
+    assert "hold the truth in about 0.9 of rows like those of train.csv" in text
+    assert "Approximate: by leave-one-out of the rows of the fit, which proves no coverage." in text
+    assert "lies between" not in text
 
 
 def test_weights_are_copies(capsys, here):
@@ -223,6 +260,7 @@ def test_sets_of_scores(capsys, foreign):
         ("predict C z.csv", "outside 0..1"),
         ("predict C z.npy --memory 2GiB", "not the scores of a calibrator"),
         ("predict C p.csv --sets 0.9 --calibration p.csv", "no column 'y'"),
+        ("predict C p.csv --sets 0.9 --training labelled.csv", "name scores by --calibration"),
     ],
 )
 @pytest.mark.usefixtures("foreign")

@@ -60,6 +60,8 @@ def test_the_table_and_the_json_hold_the_librarys_sets(files, run):
     assert out.startswith("prediction,p_high,p_low,p_mid,set\n")
     assert "hold the truth in at least 0.9 of rows like those of held.csv." in err
     assert "With these 200 rows it lies between 0.8" in err
+    assert "Approximate" not in err
+    assert found["sets"]["approximate"] is False
 
 
 def test_sets_of_a_file_that_is_streamed_are_the_same(run, monkeypatch):

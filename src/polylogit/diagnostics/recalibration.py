@@ -40,6 +40,7 @@ from polylogit.schema import Label, Schema, listed
 Method = Literal["temperature", "vector", "matrix", "dirichlet"]
 Reads = Literal["logits", "probabilities"]
 
+MOST_REMEMBERED = 128  # classes up to which a calibrated model keeps its map
 FLOOR = float(np.finfo(np.float64).eps)  # added to probabilities before their logarithm
 
 
@@ -95,9 +96,13 @@ class Calibrator:
                 f"a calibrator of the classes {listed(self.model.classes)} cannot follow a model "
                 f"of {listed(model.classes)}"
             )
-        record = {**model.record, "calibration": self.model.record["calibrator"]}
-        weight, bias = self.model.weight @ model.weight, self.model.weight @ model.bias
-        return SoftmaxModel(weight, bias + self.model.bias, model.schema, record)
+        A, c = self.model.weight, self.model.bias
+        said = dict(cast("dict[str, object]", self.model.record["calibrator"]))
+        if model.n_classes <= MOST_REMEMBERED:
+            _, (before, shift) = map_of(model)
+            said["map"] = {"weight": (A @ before).tolist(), "bias": (A @ shift + c).tolist()}
+        record = {**model.record, "calibration": said}
+        return SoftmaxModel(A @ model.weight, A @ model.bias + c, model.schema, record)
 
 
 def calibrate(
@@ -162,6 +167,30 @@ def log_scores(scores: Any, reads: Reads) -> np.ndarray:
 def is_calibrator(model: SoftmaxModel) -> bool:
     """Whether its columns are the scores of another model; see `Calibrator`."""
     return isinstance(model.record.get("calibrator"), dict)
+
+
+def map_of(model: SoftmaxModel) -> tuple[SoftmaxModel, tuple[Tensor, Tensor]]:
+    """The model before it was calibrated, and the A (K, K) and c (K,) that calibrate it.
+
+    A model that was not is itself, with the identity. What A does not see of the logits, their
+    mean, is 0 in the model that comes back. Raises `ModelFileError` where the record of a
+    calibrated model has no such map.
+    """
+    k = model.n_classes
+    if "calibration" not in model.record:
+        return model, (torch.eye(k, dtype=torch.float64), torch.zeros(k, dtype=torch.float64))
+    found = cast("Any", model.record["calibration"])
+    try:
+        A, c = (torch.tensor(found["map"][n], dtype=torch.float64) for n in ("weight", "bias"))
+        back = torch.linalg.pinv(A, rtol=1e-9)
+        base = SoftmaxModel(back @ model.weight, back @ (model.bias - c), model.schema, {})
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        raise ModelFileError(
+            f"the model was calibrated, and of {k} classes it does not remember how; take the "
+            "model before that"
+        ) from None
+    kept = {name: said for name, said in model.record.items() if name != "calibration"}
+    return SoftmaxModel(base.weight, base.bias, model.schema, kept), (A, c)
 
 
 # ------------------------------------------------------------------------------------- the scores

@@ -13,6 +13,7 @@ from polylogit.app.commands.files import as_text, check_output, load_model
 from polylogit.app.commands.scores import dense
 from polylogit.app.commands.scoring import label_codes
 from polylogit.app.terminal import Watch
+from polylogit.data.dataset import Dataset
 from polylogit.data.labels import read_labels
 from polylogit.data.read import read
 from polylogit.data.targets import Targets
@@ -26,7 +27,9 @@ from polylogit.diagnostics.recalibration import (
     cross_fitted,
     log_scores,
 )
+from polylogit.diagnostics.training_rows import TrainingRows
 from polylogit.errors import DataError, OptionError, TargetError
+from polylogit.model import SoftmaxModel
 from polylogit.schema import Label
 
 
@@ -44,6 +47,7 @@ def calibrate_model(
     data: str,
     watch: Watch,
     *,
+    training: bool = False,
     method: Method = "matrix",
     output: Path | None = None,
     target: str | None = None,
@@ -51,7 +55,10 @@ def calibrate_model(
     weights: str | None = None,
     delimiter: str | None = None,
 ) -> dict[str, Any]:
-    """Calibrate a saved model on labelled rows; the result is one softmax model again."""
+    """Calibrate a saved model on labelled rows; the result is one softmax model again.
+
+    The rows are new to the model, or with `training` those of the fit, each left out of it.
+    """
     check_output("--model", output, data)
     if method == "dirichlet":
         raise OptionError(
@@ -68,14 +75,25 @@ def calibrate_model(
         ignore=ignore,
         delimiter=delimiter,
     )
-    logits, codes = model.logits(dataset.features).numpy(), label_codes(dataset)
+    logits, codes, own = _judged(model, dataset, training=training)
     watch.stage(f"calibrating on {len(codes)} rows")
     given = model.class_array()[codes]
-    made = calibrate(logits, given, classes=model.classes, method=method, weights=dataset.weights)
+    made = calibrate(logits, given, classes=model.classes, method=method, weights=own)
     if output is not None:
         serialization.save(made.compose(model), output)
     head = {"model": str(path), "source": dataset.source, "saved": as_text(output)}
-    return {**head, **_summary(made, logits, codes, dataset.weights)}
+    head |= {"rows": "left out" if training else "new"}
+    return {**head, **_summary(made, logits, codes, own)}
+
+
+def _judged(
+    model: SoftmaxModel, dataset: Dataset, *, training: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Logits (N, K) that the model gives to rows it has not seen, their codes and weights."""
+    if not training:
+        return model.logits(dataset.features).numpy(), label_codes(dataset), dataset.weights
+    rows = TrainingRows.of(model, dataset)
+    return rows.logits.numpy(), rows.codes, rows.weights
 
 
 def calibrate_scores(
@@ -111,7 +129,7 @@ def calibrate_scores(
     made = calibrate(scores, given, classes=classes, weights=table.weights, **options)
     if output is not None:
         serialization.save(made.model, output)
-    head = {"model": None, "source": request.scores, "saved": as_text(output)}
+    head = {"model": None, "source": request.scores, "saved": as_text(output), "rows": "new"}
     return {**head, **_summary(made, scores, codes, table.weights)}
 
 

@@ -19,6 +19,7 @@ from polylogit.data.dataset import Dataset
 from polylogit.data.read import prepare, read, read_table
 from polylogit.diagnostics.conformal import ConformalSets, Scoring, conformal
 from polylogit.diagnostics.recalibration import Calibrator, is_calibrator
+from polylogit.diagnostics.training_rows import TrainingRows
 from polylogit.errors import OptionError
 from polylogit.model import SoftmaxModel
 from polylogit.schema import Label
@@ -93,13 +94,15 @@ class Prediction:
 class SetsRequest:
     """Sets of classes that hold the truth with probability `coverage`, made sure by `calibration`.
 
-    `calibration` names a file of labelled rows that the model was not fitted on.
+    `calibration` names a file of labelled rows that the model was not fitted on, or with `training`
+    those that it was: then it says so only nearly.
     """
 
     coverage: float
     calibration: str
     method: str = "lac"
     by_class: bool = False
+    training: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +207,11 @@ def _possible(
     scoring = Scoring(cast("Any", request.method))
     watch.stage(f"reading {request.calibration}")
     dataset = read_rows(request.calibration, labelled=True)
+    if request.training:
+        if is_calibrator(model):
+            raise OptionError("--training is for models of rows; name scores by --calibration")
+        rows = TrainingRows.of(model, dataset)
+        return rows.sets(request.coverage, scoring=scoring, by_class=request.by_class)
     p = model.probabilities(dataset.features).numpy()
     codes = label_codes(dataset)
     return conformal(p, codes, request.coverage, scoring=scoring, by_class=request.by_class)

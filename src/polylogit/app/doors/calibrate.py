@@ -21,6 +21,12 @@ def calibrate(
         str | None,
         typer.Argument(metavar="DATA]", help="Labelled rows that the model was not fitted on."),
     ] = None,
+    training: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Instead of DATA: the rows of the fit, each left out of it."
+        ),
+    ] = None,
     logits: Annotated[
         str | None, typer.Option(metavar="FILE", help="Instead: logits of any model, N x K.")
     ] = None,
@@ -48,13 +54,16 @@ def calibrate(
 ) -> None:
     """Make probabilities mean what they say, by rows that the model has not seen.
 
-    Of MODEL and DATA comes a model that predicts in place of the old one; of the logits or
+    With --training these are the rows of the fit, each judged by what the model is without it. Of
+    MODEL and DATA comes a model that predicts in place of the old one; of the logits or
     probabilities of any other model, a calibrator in the same kind of file.
     """
     if method not in METHODS:
         known, advice = ", ".join(METHODS), nearest(method, METHODS)
         raise OptionError(f"--method {method!r} is not one of {known}{advice}")
-    _check_sources(model_file, data, logits, probabilities, targets)
+    _check_sources(model_file, data or training, logits, probabilities, targets)
+    if data is not None and training is not None:
+        raise OptionError("calibrate takes DATA, rows held out, or --training FILE, not both")
     from polylogit.app import terminal
 
     options: dict[str, Any] = {"method": method, "output": model, "delimiter": delimiter}
@@ -62,9 +71,11 @@ def calibrate(
     with terminal.watching(shown=not quiet) as watch:
         from polylogit.app.commands import calibrate as command
 
-        if model_file is not None and data is not None:
+        rows = data or training
+        if model_file is not None and rows is not None:
             options |= {"target": target, "ignore": tuple(ignore or ())}
-            summary = command.calibrate_model(model_file, data, watch, **options)
+            options |= {"training": training is not None}
+            summary = command.calibrate_model(model_file, rows, watch, **options)
         else:
             scores, reads = (logits, "logits") if logits else (probabilities, "probabilities")
             request = command.ScoresRequest(str(scores), str(targets), reads)  # type: ignore[arg-type]
@@ -90,6 +101,6 @@ def _check_sources(
     others = [logits, probabilities, targets] if ours else [model, data]
     if not (ours or theirs) or any(other is not None for other in others):
         raise OptionError(
-            "calibrate takes MODEL and DATA, or --logits FILE (or --probabilities FILE) and "
-            "--targets FILE"
+            "calibrate takes MODEL and DATA (or --training FILE), or --logits FILE (or "
+            "--probabilities FILE) and --targets FILE"
         )

@@ -39,6 +39,13 @@ def predict(
         str | None,
         typer.Option(metavar="FILE", help="Labelled rows, not those of the fit, for --sets."),
     ] = None,
+    training: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Instead of --calibration: the rows of the fit; the sets are approximate.",
+        ),
+    ] = None,
     set_method: Annotated[
         str, typer.Option(metavar="NAME", help="lac (smallest sets), aps or raps.")
     ] = "lac",
@@ -57,11 +64,15 @@ def predict(
     still possible, with | between them. A label that a spreadsheet would run as a
     formula (it begins with = + - @) is written with an apostrophe before it.
     """
-    if (sets is None) != (calibration is None):
+    rows = calibration or training
+    if (sets is None) != (rows is None):
         raise OptionError(
             "--sets and --calibration go together: --sets 0.9 says how often a set shall hold the "
-            "truth, --calibration names labelled rows that the model was not fitted on"
+            "truth, --calibration names labelled rows that the model was not fitted on (or "
+            "--training those that it was)"
         )
+    if calibration is not None and training is not None:
+        raise OptionError("--calibration and --training are two sources for --sets; keep one")
     from polylogit.app import terminal
 
     with terminal.watching(shown=not quiet) as watch:
@@ -76,8 +87,8 @@ def predict(
             delimiter=delimiter,
             memory=memory,
             sets=None
-            if sets is None or calibration is None
-            else command.SetsRequest(sets, calibration, set_method, by_class),
+            if sets is None or rows is None
+            else command.SetsRequest(sets, rows, set_method, by_class, training is not None),
         )
     if as_json:
         print_json(prediction.to_json() if output is None else prediction.summary)

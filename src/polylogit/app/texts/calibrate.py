@@ -17,8 +17,9 @@ MEASURES = {
 
 def calibrate_text(summary: dict[str, Any]) -> str:
     """The method and its numbers, the measures before and after, where it is saved."""
+    left = ", each left out of the fit" if summary["rows"] == "left out" else ""
     head = (
-        f"{summary['method']} scaling on {summary['n_rows']} rows of {summary['source']}: "
+        f"{summary['method']} scaling on {summary['n_rows']} rows of {summary['source']}{left}: "
         f"temperature {summary['temperature']:.4g}{_penalty(summary)}"
     )
     before, after = summary["before"], summary["after"]

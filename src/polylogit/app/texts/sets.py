@@ -11,15 +11,18 @@ def sets_text(summary: dict[str, Any]) -> str:
     if made is None:
         return ""
     within = " within each class" if made["by_class"] else ""
+    least = "about" if made["approximate"] else "at least"
     head = (
         f"Sets ({made['method']}) of {made['mean_size']:.2f} classes on average hold the truth in "
-        f"at least {made['coverage']:.6g} of rows like those of {made['calibration']}{within}."
+        f"{least} {made['coverage']:.6g} of rows like those of {made['calibration']}{within}."
     )
     return "\n".join([head, *_certainty(made), *_too_few(made, summary["classes"]), ""])
 
 
 def _certainty(made: dict[str, Any]) -> list[str]:
     """How far the coverage may be off by the luck of the calibration rows."""
+    if made["approximate"]:
+        return ["Approximate: by leave-one-out of the rows of the fit, which proves no coverage."]
     if made["by_class"] or made["full"][0]:
         return []
     low, high = made["interval"][0]
