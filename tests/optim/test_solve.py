@@ -187,6 +187,26 @@ def test_the_solvers_follow_the_size():
     assert names(stages("auto", wide, 3, True, dtype="float32"))[0] == ("lbfgs", single)
 
 
+def test_first_steps_do_without_a_hessian_that_costs_many_products():
+    many = design_of(np.random.default_rng(0).normal(size=(2000, 60)))
+    auto = module._stages(module.Settings(), many, 10, True)
+    assert [stage.name for stage in auto] == ["newton-cg", "newton"]
+    assert names(module._stages(module.Settings(), many, 10, False)) == [("newton", torch.float64)]
+    assert len(module._stages(module.Settings(solver="newton"), many, 10, True)) == 1
+
+
+def test_a_hessian_is_written_out_once_it_costs_less_than_the_last_step(monkeypatch):
+    monkeypatch.setattr(module, "_hessian_worth", lambda *_: module.MANY_PRODUCTS + 0.5)
+    solution = run(*hard(), alpha=1e-6)
+    assert solution.certified
+    assert solution.statistics.solver == "newton-cg + newton"
+    assert solution.objective == pytest.approx(
+        run(*hard(), alpha=1e-6, solver="newton").objective, abs=1e-6
+    )
+    passes = np.diff([step.passes for step in solution.statistics.history])
+    assert sum(passes > module.MANY_PRODUCTS + 0.5) == 1  # the step that was too dear
+
+
 def hard():
     """Nearly separable, with columns that only single rows use: L-BFGS crawls."""
     rng = np.random.default_rng(0)

@@ -52,7 +52,7 @@ from polylogit.optim.separation import is_separable, separates
 from polylogit.optim.threads import chosen_threads, threads
 from polylogit.optim.trail import Trail
 
-DOUBLE_WORK = 2e8  # multiply-adds of a written-out Hessian up to which it is made in float64
+DOUBLE_WORK = 2e7  # multiply-adds of a written-out Hessian up to which it is made in float64
 POLISH_WORK = 2e9  # multiply-adds of a written-out Hessian that nobody waits for
 POLISH = 1e-4  # of tol: where steps cost next to nothing, go on to here
 STUCK = 4 * torch.finfo(torch.float64).eps  # a relative fall of F that is but rounding
@@ -68,6 +68,8 @@ FLOPS = 6e10  # of large float32 products, a second
 THIN_FLOPS = 3e10  # of float32 products with few classes
 STEP = 4e-4  # seconds that a step takes whatever it computes
 LOGIT = 2e-8  # seconds for all that a step does to one logit
+PRODUCT, PRODUCT_LOGIT = 4e-5, 2.5e-9  # the same of a Hessian product
+MANY_PRODUCTS = 8  # a written-out Hessian that costs more is not worth it for the first steps
 NEWTON_STEPS, LBFGS_STEPS = 8, 60  # typical
 WORTH = 2.0  # Newton's method may take so much longer: its last step doubles the digits
 MOST_PARAMETERS = 4000  # of a Hessian that is written out
@@ -159,7 +161,7 @@ def solve(
         _refuse_empty_classes(plain)
         objective, stages = _planned(plain, settings, trail is not None)
         work = float(design.n_rows) * n_classes * design.n_features
-        if stages[0] is _NEWTON:
+        if _NEWTON in stages:
             work += _hessian_work(design, n_classes)
         with threads(chosen_threads(work, settings.n_threads)):
             return _Run(objective, stages, settings, progress, trail, keep).from_point(start)
@@ -175,7 +177,7 @@ def _planned(
         return replace(objective, fast=torch.float64), _kinked_stages(settings.solver)
     design, n_classes = objective.design, objective.n_classes
     stages = _stages(settings, design, n_classes, objective.penalised)
-    if stages[0] is _NEWTON:
+    if _NEWTON in stages:
         # float32 where float64 would take long; never where nothing else curves F
         cheap = not objective.penalised or _hessian_work(design, n_classes) <= DOUBLE_WORK
         fast = torch.float64 if cheap else torch.float32
@@ -231,7 +233,9 @@ def _stages(
     if wish == "auto":
         wish = _quickest(design, n_classes, penalised)
     if wish == "newton":
-        return (_NEWTON,)
+        free = settings.solver == "auto" and penalised
+        waits = free and _hessian_worth(design, n_classes) > MANY_PRODUCTS
+        return (_NEWTON_CG, _NEWTON) if waits else (_NEWTON,)
     if wish == "newton-cg":
         return (_NEWTON_CG,)
     last = () if wish == "lbfgs" else (_NEWTON_CG,)
@@ -255,14 +259,26 @@ def _kinked_stages(wish: str) -> tuple[_Stage, ...]:
 def _quickest(design: Design, n_classes: int, penalised: bool) -> str:
     """Newton where a written-out Hessian is cheap, else the mixture, by a rough count of time."""
     columns = design.n_features + 1.0
-    parameters = (n_classes - 1) * columns
-    if parameters > MOST_PARAMETERS:
+    if (n_classes - 1) * columns > MOST_PARAMETERS:
         return "mixed"
-    products = design.n_rows * (n_classes * (n_classes - 1) / 2) * (columns * (columns + 1) / 2)
-    newton_seconds = NEWTON_STEPS * (STEP + 2 * (products + parameters**3 / 3) / FLOPS)
+    newton_seconds = NEWTON_STEPS * (STEP + _hessian_seconds(design, n_classes))
     logits = float(design.n_rows) * n_classes
     lbfgs_seconds = LBFGS_STEPS * (STEP + LOGIT * logits + 4 * logits * columns / THIN_FLOPS)
     return "newton" if newton_seconds <= WORTH * lbfgs_seconds or not penalised else "mixed"
+
+
+def _hessian_seconds(design: Design, n_classes: int) -> float:
+    """To write a Hessian out, and to factor it."""
+    columns = design.n_features + 1.0
+    products = design.n_rows * (n_classes * (n_classes - 1) / 2) * (columns * (columns + 1) / 2)
+    return 2 * (products + ((n_classes - 1) * columns) ** 3 / 3) / FLOPS
+
+
+def _hessian_worth(design: Design, n_classes: int) -> float:
+    """How many Hessian products take as long as one that is written out."""
+    logits, columns = float(design.n_rows) * n_classes, design.n_features + 1.0
+    product = PRODUCT + PRODUCT_LOGIT * logits + 4 * logits * columns / THIN_FLOPS
+    return _hessian_seconds(design, n_classes) / product
 
 
 def _hessian_work(design: Design, n_classes: int) -> float:
@@ -377,8 +393,8 @@ class _Run:
             closer = gap < CLOSER * min(gaps, default=math.inf)
             gaps.append(gap)
             idle = idle + 1 if stuck and not closer else 0
-            slow = self.stage is not self.stages[-1] and _is_slow(gaps, self.settings.tol)
-            if idle >= PATIENCE or slow:
+            slow = self._is_for_newton(gap) or _is_slow(gaps, self.settings.tol)
+            if idle >= PATIENCE or (slow and self.stage is not self.stages[-1]):
                 return None
             if self._iteration() >= self.settings.max_iter:
                 return Status.ITERATION_LIMIT
@@ -410,7 +426,7 @@ class _Run:
         """The gap to go on to once certified: where steps are cheap, one or two buy many digits."""
         objective = self.objective
         cheap = _hessian_work(objective.design, objective.n_classes) <= POLISH_WORK
-        return self.settings.tol * (POLISH if self.stage is _NEWTON and cheap else 1.0)
+        return self.settings.tol * (POLISH if self.stages[-1] is _NEWTON and cheap else 1.0)
 
     def _certified(self, gap: float, fall: float) -> bool:
         """Prove the gap where the estimate says that a proof is worth its price."""
@@ -427,6 +443,14 @@ class _Run:
         if certificate.gap <= tol:
             self.proven = _Proof(self.at, best, certificate)
         return certificate.gap <= tol
+
+    def _is_for_newton(self, gap: float) -> bool:
+        """Whether a written-out Hessian is next: to polish, or cheaper than the last step was."""
+        if self.stages[-1] is not _NEWTON or len(self.history) < 2:
+            return False
+        taken = self.history[-1].passes - self.history[-2].passes
+        worth = _hessian_worth(self.objective.design, self.objective.n_classes)
+        return gap <= self.settings.tol or taken > worth
 
     def _end(self) -> Status:
         """No step leads further."""
