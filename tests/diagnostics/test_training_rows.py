@@ -188,3 +188,10 @@ def test_a_calibration_of_very_many_classes_is_not_remembered(monkeypatch, fitte
     honest = TrainingRows.of(model, data).calibrated("temperature")
     with pytest.raises(ModelFileError, match="does not remember how"):
         map_of(honest)
+
+
+def test_rows_that_are_only_known_on_average_are_refused(monkeypatch, fitted):
+    data, model = fitted
+    monkeypatch.setattr("polylogit.diagnostics.leave_one_out.WORK", 1.0)
+    with pytest.raises(OptionError, match="only the mean loss is known"):
+        TrainingRows.of(model, data)

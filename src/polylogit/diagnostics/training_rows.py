@@ -77,6 +77,11 @@ class TrainingRows:
         fit = prepared.fit(C, base)
         _refuse_far(prepared, base, fit.model, fit.alpha)
         left = leave_one_out(prepared, fit, groups=groups)
+        if left.n_draws:
+            raise OptionError(
+                f"{prepared.n_classes:,} classes times {dataset.n_features:,} columns are too many "
+                "to leave out each row: only the mean loss is known; calibrate on rows held out"
+            )
         seen = ~left.logits.isnan().any(1).numpy()
         weights = None if dataset.weights is None else dataset.weights[seen]
         logits = left.logits[torch.from_numpy(seen)] @ A.T + c
