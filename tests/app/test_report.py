@@ -162,6 +162,15 @@ def test_a_row_that_could_not_be_left_out_is_in_no_set():
     assert found["n_made"] + found["n_judged"] == 40
 
 
+def test_rows_with_weights_are_told_that_sets_count_them_once():
+    rows = np.random.default_rng(0).normal(size=(40, 2))
+    once = WORDS["en"]["once"]
+    for weights, told in ((None, False), (np.full(40, 2.0), True)):
+        data = polylogit.from_arrays(rows, np.arange(40) % 2, sample_weight=weights)
+        page = whole_page(gather(polylogit.fit(data, C=1.0).model, data, "data"), "en")
+        assert (once in page) == told
+
+
 def test_a_half_too_small_for_the_largest_sets_is_named():
     p = np.full((30, 2), 0.5)
     found = coverage(p, np.zeros(30, dtype=int))

@@ -14,6 +14,7 @@ from polylogit.app.commands.report.coverage import coverage
 from polylogit.app.commands.report.features import intervals
 from polylogit.app.commands.scoring import label_codes
 from polylogit.app.texts.report.page import page
+from polylogit.choice import Choice
 from polylogit.data.dataset import Dataset
 from polylogit.diagnostics.calibration import measure
 from polylogit.diagnostics.explain import explain
@@ -32,7 +33,7 @@ MOST_EXPLAINED = 3  # features of a row
 class Trained:
     """A fit of this run, and what it was fitted to."""
 
-    outcome: Fit
+    outcome: Choice
     dataset: Dataset
     intercept: bool = True
 
@@ -92,25 +93,24 @@ def _features(model: SoftmaxModel, trained: Trained | None) -> dict[str, Any]:
     return intervals(trained.outcome.model, trained.dataset, intercept=trained.intercept)
 
 
-def _choice(outcome: Fit) -> dict[str, Any]:
+def _choice(outcome: Choice) -> dict[str, Any]:
     """The C of the fit, and the path that it was chosen from, if it was chosen."""
     return {
         "C": outcome.C if math.isfinite(outcome.C) else None,
-        "note": getattr(outcome, "note", None),
-        "table": [line.to_json() for line in getattr(outcome, "table", ())],
+        "note": outcome.note,
+        "table": [line.to_json() for line in outcome.table],
     }
 
 
 def _coverage(
-    log_p: np.ndarray, codes: np.ndarray, where: str, outcome: Fit | None
+    log_p: np.ndarray, codes: np.ndarray, where: str, outcome: Choice | None
 ) -> dict[str, Any]:
     """Prediction sets, which take rows that the model was not fitted on, or nearly so."""
     if where != "training":
         return coverage(np.exp(log_p), codes)
-    left = getattr(outcome, "left_out", None)
-    if left is None:
+    if outcome is None or outcome.left_out is None:
         return {"why": "training", "sets": []}
-    p = softmax(left.logits, 1).numpy()
+    p = softmax(outcome.left_out.logits, 1).numpy()
     known = np.isfinite(p).all(1)
     return coverage(p[known], codes[known], approximate=True)
 

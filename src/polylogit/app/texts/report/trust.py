@@ -100,21 +100,22 @@ def sets(told: dict[str, Any], words: dict[str, str]) -> str:
         return section(words["sets"], paragraph(words[f"no_sets_{found['why']}"]))
     names = ("asked", "size", "single", "holds", "between")
     cells = [[words[name] for name in names], *(_set_cells(one) for one in found["sets"])]
-    halves = words["halves"].format(made=found["n_made"], judged=found["n_judged"])
-    notes = [
-        halves,
-        *([words["nearly"]] if found["approximate"] else []),
-        words["luck"],
-        words["never_empty"],
-    ]
-    notes += [words["once"]] if told["weighted"] else []
     full = any(one["full"] for one in found["sets"])
     return section(
         words["sets"],
-        note(" ".join(notes)),
+        note(" ".join(_set_notes(told, words))),
         table(cells),
         note(words["full_sets"].format(rows=found["n_made"])) if full else "",
     )
+
+
+def _set_notes(told: dict[str, Any], words: dict[str, str]) -> list[str]:
+    """Where the sets are from, and how their numbers are meant."""
+    found = told["coverage"]
+    halves = words["halves"].format(made=found["n_made"], judged=found["n_judged"])
+    nearly = [words["nearly"]] if found["approximate"] else []
+    once = [words["once"]] if told["weighted"] else []
+    return [halves, *nearly, words["luck"], words["never_empty"], *once]
 
 
 def _set_cells(one: dict[str, Any]) -> list[str]:
