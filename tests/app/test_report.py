@@ -1,5 +1,6 @@
 """`--report`: a page that stands alone, whose numbers are the library's."""
 
+import csv
 import json
 import re
 from html.parser import HTMLParser
@@ -20,6 +21,7 @@ from polylogit.app.commands.report.features import combinations, intervals
 from polylogit.app.texts.report import features, fitting, mistakes, trust
 from polylogit.app.texts.report.page import page as whole_page
 from polylogit.app.texts.report.words import WORDS
+from polylogit.data.examples import EXAMPLES
 from polylogit.data.read import prepare, read_table, split
 from polylogit.diagnostics.calibration import measure
 from polylogit.diagnostics.explain import explain
@@ -367,7 +369,25 @@ def test_scores_confusion_and_decomposition_are_read_back(capsys):
     loss = measure(log_p, codes).top.log_loss
     assert in_a_row(cells, [words["calibration"], f"{loss.calibration:z.4f}"])
     assert in_a_row(cells, [words["refinement"], f"{loss.refinement:z.4f}"])
-    assert in_a_row(cells, ["island", "categorical", "3", "bill_length_mm", "numeric"])
+
+
+def test_columns_tell_what_training_held_and_what_is_missing(capsys):
+    typed(capsys, f"{FIT} --holdout 0")
+    cells = read("r.html").cells
+    rows = list(csv.DictReader(EXAMPLES["penguins"].path.read_text(encoding="utf-8").splitlines()))
+    assert in_a_row(cells, ["island", "categorical", "Biscoe, Dream, Torgersen", "0"])
+    for name in ("bill_length_mm", "body_mass_g", "year"):
+        held = [float(row[name]) for row in rows if row[name] not in ("", "NA")]
+        ends = f"{min(held):.5g} … {max(held):.5g}"
+        assert in_a_row(cells, [name, "numeric", ends, str(len(rows) - len(held))])
+
+
+def test_of_many_categories_the_first_dozen_are_named():
+    one = {"name": "c", "kind": "categorical", "categories": list("abcdefghijklmn"),
+           "range": None, "missing": 3}  # fmt: skip
+    page = Reader(features.columns({"columns": [one] * 21}, WORDS["en"]))
+    assert in_a_row(page.cells, ["c", "categorical", "a, b, c, d, e, f, g, h, i, j, k, l …", "3"])
+    assert "and 1 more" in page.cells
 
 
 def test_the_path_of_a_fit_is_that_of_its_summary(capsys):

@@ -60,7 +60,7 @@ def gather(
         "source": judged.source,
         "where": where,
         "classes": [str(label) for label in model.classes],
-        "columns": [[f.name, f.kind, len(f.categories)] for f in model.schema.features],
+        "columns": _columns(model, judged),
         "record": {k: v for k, v in model.record.items() if isinstance(v, (str, int, float, bool))},
         "scores": scores.to_json(),
         "calibration": measure(log_p, codes, weights=judged.weights).to_json(),
@@ -72,6 +72,24 @@ def gather(
         "worst": _worst(model, judged, log_p, codes),
         "base_rate_loss": _base_rate_loss(scores),
     }
+
+
+def _columns(model: SoftmaxModel, judged: Dataset) -> list[dict[str, Any]]:
+    """What each column was read as, its range in training, and its empty cells in these rows."""
+    known: Any = model.record.get("columns", {"low": [], "high": []})
+    ends = dict(
+        zip(model.schema.names, zip(known["low"], known["high"], strict=True), strict=False)
+    )
+    return [
+        {
+            "name": feature.name,
+            "kind": feature.kind,
+            "categories": list(feature.categories),
+            "range": ends.get(feature.name) if feature.kind != "categorical" else None,
+            "missing": judged.missing.get(feature.name, 0),
+        }
+        for feature in model.schema.features
+    ]
 
 
 def _convergence(outcome: Fit | None) -> list[list[float]]:

@@ -14,6 +14,8 @@ from polylogit.app.texts.report.tables import (
     table,
 )
 
+MOST_CATEGORIES = 12  # named of a column
+
 
 def strongest(told: dict[str, Any], words: dict[str, str]) -> str:
     """The features that move the logit of each class most, with intervals where there are any."""
@@ -54,8 +56,18 @@ def _cells(one: dict[str, Any], words: dict[str, str]) -> list[str]:
 
 
 def columns(told: dict[str, Any], words: dict[str, str]) -> str:
-    """The columns of the table, and what each was read as."""
+    """The columns of the table: what each was read as, what it held, and what was missing."""
     shown = told["columns"][:MOST_CLASSES]
-    cells = [[words["column"], words["kind"], words["categories"]]]
-    cells += [[name, kind, str(count) if count else ""] for name, kind, count in shown]
+    names = ("column", "kind", "held", "empty")
+    cells = [[words[name] for name in names], *(_column(one) for one in shown)]
     return section(words["columns"], table(cells), more(len(told["columns"]) - len(shown), words))
+
+
+def _column(one: dict[str, Any]) -> list[str]:
+    few = ", ".join(one["categories"][:MOST_CATEGORIES])
+    rest = " …" if len(one["categories"]) > MOST_CATEGORIES else ""
+    held = few + rest
+    if one["range"] is not None:
+        low, high = one["range"]
+        held = f"{low:.5g} … {high:.5g}"
+    return [one["name"], one["kind"], held, str(one["missing"])]
