@@ -371,6 +371,26 @@ def test_scores_confusion_and_decomposition_are_read_back(capsys):
     assert in_a_row(cells, [words["refinement"], f"{loss.refinement:z.4f}"])
 
 
+def test_the_worst_rows_are_told_by_their_line_or_number(capsys):
+    typed(capsys, FIT)
+    log_p, codes = judged()
+    worst = int(log_p[np.arange(len(codes)), codes].argmin())
+    _, held = split(
+        read_table("penguins", target="species"), target="species", fraction=0.2, seed=0
+    )
+    line = int(held.place(worst).removeprefix("line "))
+    cells = EXAMPLES["penguins"].path.read_text(encoding="utf-8").splitlines()[line - 1].split(",")
+    assert cells[0] == ("Adelie", "Chinstrap", "Gentoo")[codes[worst]]
+    assert in_a_row(read("r.html").cells, [WORDS["en"]["line"], "truth"])
+    assert in_a_row(read("r.html").cells, [str(line), cells[0]])
+    typed(capsys, "evaluate m.safetensors penguins --report e.html --quiet")
+    assert in_a_row(read("e.html").cells, ["row", "truth"])
+    model, data = polylogit.load("m.safetensors"), polylogit.read("penguins", target="species")
+    log_p = model.log_probabilities(data.features).numpy()
+    worst = int(log_p[np.arange(344), data.targets].argmin())
+    assert in_a_row(read("e.html").cells, [str(worst + 1), model.classes[data.targets[worst]]])
+
+
 def test_columns_tell_what_training_held_and_what_is_missing(capsys):
     typed(capsys, f"{FIT} --holdout 0")
     cells = read("r.html").cells

@@ -100,8 +100,9 @@ def fit(request: FitRequest, watch: Watch) -> dict[str, Any]:
     if request.report is not None:
         watch.stage(f"writing {request.report}")
         judged, where = (dataset, "training") if evaluation is None else (evaluation, "holdout")
+        rows = table if held_out is None else held_out
         trained = Trained(outcome, dataset, request.intercept)
-        write(request.report, gather(judged_model, judged, where, trained), request.lang)
+        write(request.report, gather(judged_model, judged, where, trained, rows), request.lang)
     head = {"source": table.source, "n_rows": table.n_rows, "refit": refit}
     tail = {
         "holdout": None if scores is None else scores.to_json(),

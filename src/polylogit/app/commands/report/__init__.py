@@ -15,7 +15,7 @@ from polylogit.app.commands.report.features import intervals
 from polylogit.app.commands.scoring import label_codes
 from polylogit.app.texts.report.page import page
 from polylogit.choice import Choice
-from polylogit.data.dataset import Dataset
+from polylogit.data.dataset import Dataset, Placed
 from polylogit.diagnostics.calibration import measure
 from polylogit.diagnostics.explain import explain
 from polylogit.diagnostics.metrics import Scores, score
@@ -44,9 +44,15 @@ def write(path: Path, told: dict[str, Any], lang: str) -> None:
 
 
 def gather(
-    model: SoftmaxModel, judged: Dataset, where: str, trained: Trained | None = None
+    model: SoftmaxModel,
+    judged: Dataset,
+    where: str,
+    trained: Trained | None = None,
+    rows: Placed | None = None,
 ) -> dict[str, Any]:
     """All that the page shows; `where` says which rows it was judged on: holdout, training, data.
+
+    `rows` is the table that `judged` was made from, and knows the lines of its rows.
 
     Raises `OptionError` for rows that stay in a file: a report looks at each of them.
     """
@@ -69,7 +75,8 @@ def gather(
         "coverage": _coverage(log_p, codes, where, outcome),
         "weighted": judged.weights is not None,
         "features": _features(model, trained),
-        "worst": _worst(model, judged, log_p, codes),
+        "counted": _place(rows, 0)[0],
+        "worst": _worst(model, judged, log_p, codes, rows),
         "base_rate_loss": _base_rate_loss(scores),
     }
 
@@ -139,13 +146,26 @@ def _base_rate_loss(scores: Scores) -> float:
     return float(-sum(p * math.log(p) for p in share.tolist() if p > 0))
 
 
+def _place(rows: Placed | None, row: int) -> tuple[str, int]:
+    """Where a row stands: the "line" of its file, or else which "row" it is; both from 1."""
+    kind, number = ("row", str(row)) if rows is None else rows.place(row).split()
+    return kind, int(number) + (kind == "row")
+
+
 def _worst(
-    model: SoftmaxModel, judged: Dataset, log_p: np.ndarray, codes: np.ndarray
+    model: SoftmaxModel,
+    judged: Dataset,
+    log_p: np.ndarray,
+    codes: np.ndarray,
+    rows: Placed | None,
 ) -> list[dict[str, Any]]:
     """The rows whose true class got the least probability, and what spoke against it."""
     losses = -log_p[np.arange(len(codes)), codes]
-    rows = np.argsort(-losses, kind="stable")[:WORST]
-    return [_told(model, judged, int(row), int(codes[row]), float(losses[row])) for row in rows]
+    worst = np.argsort(-losses, kind="stable")[:WORST].tolist()
+    return [
+        {"row": _place(rows, row)[1]} | _told(model, judged, row, codes[row], losses[row])
+        for row in worst
+    ]
 
 
 def _told(
@@ -155,7 +175,6 @@ def _told(
     best = model.classes.index(why.decision)
     parts = why.contributions[:MOST_EXPLAINED]
     return {
-        "row": row + 1,
         "truth": str(model.classes[truth]),
         "decision": str(why.decision),
         "loss": loss if math.isfinite(loss) else None,

@@ -65,7 +65,7 @@ def _row(name: str, counts: Sequence[float], side: str) -> str:
 
 def worst(told: dict[str, Any], words: dict[str, str]) -> str:
     """The rows with the largest loss, and what spoke for the decision."""
-    names = ("row", "truth", "decision", "p_truth", "because")
+    names = (told["counted"], "truth", "decision", "p_truth", "because")
     rows = [_told(row, words) for row in told["worst"]]
     return section(words["worst"], table([[words[name] for name in names], *rows]))
 
