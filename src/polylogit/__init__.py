@@ -35,6 +35,7 @@ _HOME = {
     "chain": "polylogit.steps",
     "choose_C": "polylogit.choice",
     "compare": "polylogit.steps",
+    "cross_validate": "polylogit.cross_validation",
     "conformal": "polylogit.diagnostics.conformal",
     "doctor": "polylogit.diagnostics.doctor",
     "explain": "polylogit.diagnostics.explain",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from polylogit import errors, formulas, functional
     from polylogit.app.figures.path import plot_path
     from polylogit.choice import Choice, choose_C, fit
+    from polylogit.cross_validation import cross_validate
     from polylogit.data.arrays import from_arrays
     from polylogit.data.dataset import Dataset
     from polylogit.data.read import read
