@@ -166,6 +166,17 @@ def test_sparse_products_on_two_threads_are_those_on_one(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     product = module._product(matrix, dense)
     torch.testing.assert_close(product, torch.from_numpy(matrix @ dense.numpy()), rtol=0, atol=0)
+    tall = torch.from_numpy(RNG.normal(size=(200, 4)))
+    turned = torch.from_numpy(matrix.T @ tall.numpy())
+    torch.testing.assert_close(module._transposed_product(matrix, tall), turned)
+
+
+def test_a_thread_without_entries_gets_no_rows(monkeypatch):
+    matrix = scipy.sparse.csr_array(([1.0], ([150], [2])), shape=(200, 5))
+    monkeypatch.setattr(module, "SPARSE_WORK", 0.25)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    shares = module._shares(matrix, 1)
+    assert [row for part in shares for row in range(200)[part]] == list(range(200))
 
 
 @pytest.mark.parametrize("limit", [0, 2**28])

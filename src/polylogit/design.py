@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -387,35 +388,36 @@ class SparseBlock(Block):
     """CSR rows, scaled; the centre is taken off by a rank-one term so that zeros stay zeros."""
 
     features: scipy.sparse.csr_array  # (B, D), X_b diag(1/s)
-    columns: scipy.sparse.csr_array  # (D, B), the same turned round: two quick products, no scatter
     rows: slice
     shift: Tensor  # (D,), c/s
+    turn: Callable[[], scipy.sparse.csr_array]  # the features turned round (D, B), made if needed
 
     def matmul(self, weight: Tensor) -> Tensor:
         product = _product(self.features, weight.T.contiguous())
         return product.sub_(weight @ self._shift(weight))
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        product = _product(self.columns, residual.contiguous()).T
+        product = _transposed_product(self.features, residual.contiguous()).T
         return product.sub_(torch.outer(residual.sum(0), self._shift(residual)))
 
     def gram(self, weights: Tensor) -> Tensor:
         weighted = self.features.multiply(weights.numpy()[:, None]).tocsr()
-        raw = torch.from_numpy((self.columns @ weighted).toarray())
-        cross = torch.from_numpy(self.columns @ weights.numpy())[:, None] * self._shift(weights)
+        raw = torch.from_numpy((self.turn() @ weighted).toarray())
+        sums = torch.from_numpy(self.features.T @ weights.numpy())
+        cross = sums[:, None] * self._shift(weights)
         return raw - cross - cross.T + weights.sum() * torch.outer(*[self._shift(weights)] * 2)
 
     def gram_diagonal(self, weights: Tensor) -> Tensor:
         shift = self._shift(weights)
-        squares = _product(self.columns.power(2), weights).T
-        cross = _product(self.columns, weights).T * shift
+        squares = _transposed_product(self.features.power(2), weights).T
+        cross = _transposed_product(self.features, weights).T * shift
         return squares - 2 * cross + weights.sum(0)[:, None] * shift.square()
 
     def dense(self, part: slice = _ALL) -> Tensor:
         return torch.from_numpy(self.features[part].toarray()) - self.shift.to(self._dtype)
 
     def columns_of(self, features: Tensor) -> Tensor:
-        picked = torch.from_numpy(self.columns[features.numpy()].toarray()).T
+        picked = torch.from_numpy(self.turn()[features.numpy()].toarray()).T
         return picked - self.shift[features].to(self._dtype)
 
     def _shift(self, like: Tensor) -> Tensor:
@@ -431,15 +433,33 @@ def _product(matrix: scipy.sparse.csr_array, dense: Tensor) -> Tensor:
 
     scipy's product holds no lock, so parts of the rows run side by side.
     """
-    count = min(torch.get_num_threads(), max(1, matrix.nnz * dense.shape[1] // SPARSE_WORK))
-    if count == 1:
+    slices = _shares(matrix, dense.shape[1])
+    if len(slices) == 1:
         return torch.from_numpy(matrix @ dense.numpy())
-    ends = np.searchsorted(matrix.indptr, np.linspace(0, matrix.nnz, count + 1)[1:-1])
-    parts = np.split(np.arange(matrix.shape[0]), ends)
-    slices = [slice(part[0], part[-1] + 1) for part in parts if len(part)]
-    with ThreadPoolExecutor(count) as pool:
+    with ThreadPoolExecutor(len(slices)) as pool:
         products = pool.map(lambda rows: matrix[rows] @ dense.numpy(), slices)
     return torch.from_numpy(np.concatenate(list(products)))
+
+
+def _transposed_product(matrix: scipy.sparse.csr_array, dense: Tensor) -> Tensor:
+    """S' R for a CSR matrix S (m, n) and R (m, K): every row of R is read once, in order.
+
+    A product with S' in CSR would look the rows up out of order, and take four times as long.
+    """
+    slices = _shares(matrix, dense.shape[1])
+    if len(slices) == 1:
+        return torch.from_numpy(matrix.T @ dense.numpy())
+    with ThreadPoolExecutor(len(slices)) as pool:
+        parts = pool.map(lambda rows: matrix[rows].T @ dense.numpy()[rows], slices)
+    return torch.from_numpy(sum(parts))
+
+
+def _shares(matrix: scipy.sparse.csr_array, width: int) -> list[slice]:
+    """Rows for each thread of a product with `width` columns: equal numbers of entries."""
+    count = min(torch.get_num_threads(), max(1, matrix.nnz * width // SPARSE_WORK))
+    ends = np.searchsorted(matrix.indptr, np.linspace(0, matrix.nnz, count + 1)[1:-1])
+    edges = [0, *ends.tolist(), matrix.shape[0]]
+    return [slice(*pair) for pair in itertools.pairwise(edges) if pair[0] < pair[1]]
 
 
 class SparseDesign(Design):
@@ -482,11 +502,14 @@ class SparseDesign(Design):
     def block(self, rows: slice, dtype: torch.dtype) -> SparseBlock:
         scaled, shift = self._scaled(dtype), self.centre / self.scale
         if rows.start == 0 and rows.stop >= self.n_rows:
-            if dtype not in self._turned:
-                self._turned[dtype] = scaled.T.tocsr()
-            return SparseBlock(scaled, self._turned[dtype], rows, shift)
+            return SparseBlock(scaled, rows, shift, partial(self._turned_round, dtype))
         part = scaled[rows]
-        return SparseBlock(part, part.T.tocsr(), rows, shift)
+        return SparseBlock(part, rows, shift, part.T.tocsr)
+
+    def _turned_round(self, dtype: torch.dtype) -> scipy.sparse.csr_array:
+        if dtype not in self._turned:
+            self._turned[dtype] = self._scaled(dtype).T.tocsr()
+        return self._turned[dtype]
 
     def _scaled(self, dtype: torch.dtype) -> scipy.sparse.csr_array:
         if dtype not in self._copies:

@@ -152,6 +152,16 @@ def test_balanced_is_the_evaluation_at_the_best_bias(intercept):
     torch.testing.assert_close(balanced.gradient, best.gradient, rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.parametrize("far", [1.0, 800.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_losses_are_right_even_where_the_label_has_no_probability_left(far, dtype):
+    z = torch.tensor([[0.0, far, 1.0], [2.0, -far, 0.5]], dtype=dtype)
+    labels = objective_module.Labels(torch.tensor([0, 1]), 3)
+    losses = labels.losses(z, torch.softmax(z, 1), slice(0, 2))
+    expected = torch.nn.functional.cross_entropy(z.double(), labels.codes, reduction="none")
+    torch.testing.assert_close(losses.double(), expected, rtol=1e-6, atol=0)
+
+
 def test_the_start_is_the_best_model_that_sees_no_feature():
     p = problem()
     at = p.objective.evaluate(p.objective.start())

@@ -207,6 +207,16 @@ def test_a_hessian_is_written_out_once_it_costs_less_than_the_last_step(monkeypa
     assert sum(passes > module.MANY_PRODUCTS + 0.5) == 1  # the step that was too dear
 
 
+def test_what_float32_has_found_is_proven_by_two_reads(monkeypatch):
+    monkeypatch.setattr(module, "FAST_WORK", 0)
+    monkeypatch.setattr(objective_module, "BALANCED", 0.0)  # never so good that it stops by that
+    solution = run(*WINE, solver="lbfgs")
+    assert solution.certified
+    last = solution.statistics.history[-2]
+    proof = solution.statistics.passes - last.passes
+    assert proof == 3  # the best bias in float32; logits and gradient in float64
+
+
 def hard():
     """Nearly separable, with columns that only single rows use: L-BFGS crawls."""
     rng = np.random.default_rng(0)

@@ -61,16 +61,19 @@ def estimate(objective: SoftmaxObjective, at: Evaluation) -> float:
     return gap + objective.bias_energy(at.gradient) + _free_energy(objective, at)
 
 
-def certify(objective: SoftmaxObjective, at: Evaluation) -> tuple[Evaluation, Certificate]:
+def certify(
+    objective: SoftmaxObjective, at: Evaluation, *, balanced: bool = False
+) -> tuple[Evaluation, Certificate]:
     """The same weights with their best bias, and the duality gap there, in nats per row.
 
-    With kinks, columns without penalty are at their best there as well.
+    With kinks, columns without penalty are at their best there as well. `balanced` says that the
+    bias is the best already, up to rounding.
     """
     if isinstance(objective.ridge, ElasticNet):
         best, lacks = _best_of_the_rest(objective, at)
         gap = min(_kinked_gap(objective, best, theta) for theta in _scales(objective, best))
         return best, _certificate(gap + lacks, "duality", best)
-    best = objective.with_best_bias(at)
+    best = at if balanced else objective.with_best_bias(at)
     weight, _ = objective.split_gradient(best.gradient)
     return best, _certificate(objective.ridge.conjugate(weight), "duality", best)
 

@@ -318,6 +318,7 @@ class _Run:
         self.history: list[Progress] = []
         self.started = time.perf_counter()
         self.proven: _Proof | None = None
+        self.balanced: Evaluation | None = None  # with the best bias for its weights
         self.refuted = False  # that free columns separate the classes
 
     def from_point(self, start: tuple[Tensor, Tensor] | None) -> Solution:
@@ -412,8 +413,10 @@ class _Run:
     def _opening(self, objective: SoftmaxObjective) -> Evaluation:
         """The first point of a stage: where the last one ended, or where the trail leads."""
         if self.left is None or self.trail is None:
-            rough = self.at.state is not None and logits_of(self.at).dtype != objective.dtype
-            return (objective.balanced if rough else objective.evaluate)(self.at.point)
+            if self.at.state is None or logits_of(self.at).dtype == objective.dtype:
+                return objective.evaluate(self.at.point)
+            self.balanced = objective.balanced(self.at.point)
+            return self.balanced
         left, self.left = self.left, None
         return self.trail.continued(objective, left)
 
@@ -432,7 +435,8 @@ class _Run:
         """Prove the gap where the estimate says that a proof is worth its price."""
         tol = self.settings.tol
         if gap <= tol:
-            best, certificate = certify(self.objective, self.at)
+            known = self.at is self.balanced
+            best, certificate = certify(self.objective, self.at, balanced=known)
             if not (certificate.proven or self.refuted):
                 self._refuse_separated()  # sooner than weights that grow until they overflow
                 self.refuted = True
@@ -542,7 +546,7 @@ class _Run:
         if proven is not None and (proven.of is at or proven.best.value <= at.value):
             return proven.best, proven.certificate
         if at.state is None or logits_of(at).dtype != torch.float64:
-            at = self.objective.balanced(at.point)
+            return certify(self.objective, self.objective.balanced(at.point), balanced=True)
         return certify(self.objective, at)
 
 
