@@ -213,9 +213,10 @@ def test_of_many_flagged_rows_a_sample_is_refitted(groups, most, monkeypatch):
     X, codes = data(n=90, d=4, spread=1.0)
     ready = prepared(X, codes)
     fit = ready.fit(1.0)
+    monkeypatch.setattr("polylogit.diagnostics.leave_one_out.SAMPLES", (90,))
     whole = leave_one_out(ready, fit, groups=groups)
     formula = leave_one_out(ready, fit, groups=groups, refits="none")
-    monkeypatch.setattr("polylogit.diagnostics.leave_one_out.MOST_REFITS", most)
+    monkeypatch.setattr("polylogit.diagnostics.leave_one_out.SAMPLES", (most,))
     found = [leave_one_out(ready, fit, groups=groups, seed=seed) for seed in range(20)]
     errors = np.array([ours.loss - whole.loss for ours in found])
     scores = errors / [ours.sampling_error for ours in found]
@@ -230,6 +231,16 @@ def test_of_many_flagged_rows_a_sample_is_refitted(groups, most, monkeypatch):
     assert leave_one_out(ready, fit, groups=groups).loss == ours.loss  # the seed is 0
     everyone = leave_one_out(ready, fit, groups=groups, refits="all")
     assert everyone.n_refitted == (90 if groups is None else 37)
+
+
+@pytest.mark.parametrize(("sure", "refitted"), [(1e9, 8), (0.0, 12)])
+def test_more_are_refitted_where_a_few_leave_it_unsure(sure, refitted, monkeypatch):
+    X, codes = data(n=90, d=4, spread=1.0)
+    ready = prepared(X, codes)
+    monkeypatch.setattr("polylogit.diagnostics.leave_one_out.SAMPLES", (8, 12))
+    monkeypatch.setattr("polylogit.diagnostics.leave_one_out.SURE", sure)
+    found = leave_one_out(ready, ready.fit(1.0))
+    assert found.n_refitted == refitted < found.n_flagged
 
 
 def test_the_error_of_a_difference_holds_that_of_its_samples():

@@ -257,12 +257,14 @@ def l1_truth(X, codes, alpha, l1_ratio, factors):
         return value, np.r_[(lasso + slope).ravel(), (lasso - slope).ravel()]
 
     tight = {"maxiter": 50_000, "maxfun": 50_000, "ftol": 1e-18, "gtol": 1e-13, "maxcor": 30}
-    u = np.full(2 * K * (D + 1), 0.01)
-    for _ in range(2):  # from the end anew: its memory of curvature is stale there
+    u, last = np.full(2 * K * (D + 1), 0.01), np.inf
+    for _ in range(50):  # from the end anew: its memory of curvature is stale there
         found = scipy.optimize.minimize(
             objective, u, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(u), options=tight
         )
-        u = found.x
+        if last - found.fun <= 1e-14:
+            break
+        u, last = found.x, found.fun
     return float(found.fun)
 
 

@@ -48,7 +48,8 @@ from polylogit.optim.threads import chosen_threads, threads
 from polylogit.stored import StoredRows
 from polylogit.training import Fit, Prepared
 
-MOST_REFITS = 96  # of the flagged: the price of two or three fits
+SAMPLES = (24, 96)  # of more flagged than that are refitted: the few, and if unsure the many
+SURE = 2e-3  # of the loss: a standard error by sampling that does not matter
 LEAST = 0.05  # of the mean rise: what a flagged unit counts for at least where they are sampled
 WORK = 4e10  # multiply-adds of a Hessian or of all leverages: a second or two
 CELLS = 2**21  # numbers of a part of the rows at a time
@@ -177,19 +178,28 @@ def _left_out(optimum: Optimum, jury: Jury, refits: Refits, seed: int) -> Outcom
     guess[jury.absent[units.of]] = math.nan
     flagged = jury.flagged(optimum.logits, guess, influence)
     wanted = {"flagged": flagged, "all": present, "none": torch.zeros_like(flagged)}[refits]
-    sample = Sample.of_all(torch.nonzero(wanted)[:, 0])
-    if refits == "flagged" and len(sample.chosen) > MOST_REFITS:
-        sizes = jury.rises(optimum.logits, guess)[sample.chosen]
-        some = draw(sizes, MOST_REFITS, seed, least=LEAST)
-        sample = Sample(sample.chosen[some.chosen], some.chance)
-    logits = guess.clone()
-    for _, removal in _removals(optimum, units, sample.chosen):
-        logits[removal.rows] = refitted(removal)
-    loss, error = jury.verdict(guess, logits, sample)
+    chosen = torch.nonzero(wanted)[:, 0]
+    many = refits == "flagged" and len(chosen) > SAMPLES[-1]
+    for most in SAMPLES if many else (len(chosen),):
+        sample = _sampled(jury.rises(optimum.logits, guess), chosen, most, seed)
+        logits = guess.clone()
+        for _, removal in _removals(optimum, units, sample.chosen):
+            logits[removal.rows] = refitted(removal)
+        loss, error = jury.verdict(guess, logits, sample)
+        if error <= SURE * loss:
+            break
     dof, n_flagged = effective_dof(optimum), int(flagged.sum())
     return Outcome(
         optimum.logits, logits, loss, error, dof, n_flagged, len(sample.chosen), n_draws=0
     )
+
+
+def _sampled(sizes: Tensor, chosen: Tensor, most: int, seed: int) -> Sample:
+    """At most so many of the `chosen` units, by their sizes (U,)."""
+    if len(chosen) <= most:
+        return Sample.of_all(chosen)
+    some = draw(sizes[chosen], most, seed, least=LEAST)
+    return Sample(chosen[some.chosen], some.chance)
 
 
 def _removals(optimum: Optimum, units: Units, chosen: Tensor) -> Iterator[tuple[Tensor, Removal]]:
