@@ -54,6 +54,11 @@ class SoftmaxModel:
             )
 
     @property
+    def is_calibrator(self) -> bool:
+        """Whether its columns are the scores of another model; see `polylogit.Calibrator`."""
+        return isinstance(self.record.get("calibrator"), dict)
+
+    @property
     def classes(self) -> tuple[Label, ...]:
         """The K class labels, in the order of the rows of `weight`."""
         return self.schema.classes

@@ -165,6 +165,16 @@ def test_json_is_one_line_of_ascii(run, folder):
     assert json.loads(out)["classes"] == ["ä", "ö"]
 
 
+@pytest.mark.parametrize("command", ["predict", "explain", "doctor"])
+def test_what_fits_nothing_does_not_wait_for_the_solvers(command):
+    code = (
+        f"import sys, polylogit.app.commands.{command}; "
+        "print([name for name in sys.modules if name.startswith('polylogit.optim')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "[]\n")
+
+
 def test_every_option_reaches_the_request(monkeypatch, run):
     seen = []
     monkeypatch.setattr(fit_command, "fit", lambda *asked: seen.append(asked[0]) or {})

@@ -59,7 +59,7 @@ class Calibrator:
     @classmethod
     def of(cls, model: SoftmaxModel) -> Calibrator:
         """The calibrator in a model that was saved as one; `ModelFileError` for any other."""
-        said = cast("dict[str, object]", model.record["calibrator"] if is_calibrator(model) else {})
+        said = cast("dict[str, object]", model.record["calibrator"] if model.is_calibrator else {})
         method, reads = said.get("method"), said.get("reads")
         if method not in get_args(Method) or reads not in get_args(Reads):
             raise ModelFileError(
@@ -162,11 +162,6 @@ def log_scores(scores: Any, reads: Reads) -> np.ndarray:
     """The log-probabilities (N, K) that the scores stand for before any calibration."""
     logits = torch.from_numpy(np.ascontiguousarray(_logits(np.asarray(scores), reads)))
     return np.asarray(functional.log_softmax(logits, 1).numpy())
-
-
-def is_calibrator(model: SoftmaxModel) -> bool:
-    """Whether its columns are the scores of another model; see `Calibrator`."""
-    return isinstance(model.record.get("calibrator"), dict)
 
 
 def map_of(model: SoftmaxModel) -> tuple[SoftmaxModel, tuple[Tensor, Tensor]]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from polylogit import serialization, storage
 from polylogit.app.terminal import Watch
-from polylogit.diagnostics.recalibration import is_calibrator
 from polylogit.errors import ModelFileError, OptionError
 from polylogit.model import SoftmaxModel
 
@@ -31,7 +30,7 @@ def load_model(path: Path, watch: Watch) -> SoftmaxModel:
     """The model in a file; a calibrator of foreign scores is none, for it knows no rows."""
     watch.stage(f"loading {path}")
     model = serialization.load(path)
-    if is_calibrator(model):
+    if model.is_calibrator:
         raise ModelFileError(
             f"model file {path}: a calibrator of another model's scores, which knows no rows; "
             "polylogit predict takes it, with a file of such scores"

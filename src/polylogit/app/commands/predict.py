@@ -12,14 +12,11 @@ import numpy as np
 
 from polylogit import functional, serialization, storage
 from polylogit.app.commands.files import as_text, check_output
-from polylogit.app.commands.scores import read_scores
 from polylogit.app.commands.scoring import cells_note, label_codes, parts_of, row_slices
 from polylogit.app.terminal import Watch
 from polylogit.data.dataset import Dataset
 from polylogit.data.read import prepare, read, read_table
 from polylogit.diagnostics.conformal import ConformalSets, Scoring, conformal
-from polylogit.diagnostics.recalibration import Calibrator, is_calibrator
-from polylogit.diagnostics.training_rows import TrainingRows
 from polylogit.errors import OptionError
 from polylogit.model import SoftmaxModel
 from polylogit.schema import Label
@@ -163,10 +160,13 @@ def _reader(
 ) -> Reader:
     """How the files are read: as rows of the model, or as the scores that a calibrator takes."""
     taken: dict[str, Any] = {"ignore": ignore, "delimiter": delimiter}
-    if not is_calibrator(model):
+    if not model.is_calibrator:
         return partial(_read_rows, model=model, memory=memory, **taken)
     if memory is not None:
         raise OptionError("--memory streams the rows of a model, not the scores of a calibrator")
+    from polylogit.app.commands.scores import read_scores  # all that fits: not for every start
+    from polylogit.diagnostics.recalibration import Calibrator
+
     return partial(read_scores, calibrator=Calibrator.of(model), **taken)
 
 
@@ -208,8 +208,10 @@ def _possible(
     watch.stage(f"reading {request.calibration}")
     dataset = read_rows(request.calibration, labelled=True)
     if request.training:
-        if is_calibrator(model):
+        if model.is_calibrator:
             raise OptionError("--training is for models of rows; name scores by --calibration")
+        from polylogit.diagnostics.training_rows import TrainingRows  # as above
+
         rows = TrainingRows.of(model, dataset)
         return rows.sets(request.coverage, scoring=scoring, by_class=request.by_class)
     p = model.probabilities(dataset.features).numpy()
