@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from polylogit.data.dataset import Dataset
 from polylogit.diagnostics.leave_one_out import LeaveOneOut, leave_one_out, obstacle
@@ -29,15 +29,20 @@ STRONG = 10.0  # times the curvature of a typical column: the penalty that a pat
 PATIENCE = 3  # losses above the lowest, one after the other, after which a path ends
 
 Rule = Literal["lowest", "one-standard-error"]
+RULES: dict[Rule, str] = {
+    "lowest": "the lowest leave-one-out loss",
+    "one-standard-error": "the strongest penalty within one standard error of the lowest "
+    "leave-one-out loss",
+}
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One line of the table: what a fit at C is worth. All losses in nats per row.
+class Judged:
+    """One line of a table: what a fit at C is worth. All losses in nats per row.
 
     `train_loss` on the rows it was fitted to; `loss`, its `standard_error` and `accuracy` on rows
-    left out; the rest as in `LeaveOneOut`. `rise` is how much more it loses than the lowest, and
-    `rise_error` the standard error of that difference, paired row by row.
+    it has not seen. `rise` is how much more it loses than the lowest, and `rise_error` the standard
+    error of that difference, paired row by row.
     """
 
     C: float
@@ -46,15 +51,21 @@ class Candidate:
     loss: float
     standard_error: float
     accuracy: float
-    effective_dof: float
-    n_flagged: int
-    n_refitted: int
     rise: float
     rise_error: float
 
     def to_json(self) -> dict[str, float | None]:
         """Plain JSON data; what is infinite is null, for JSON has no infinity."""
         return {name: v if math.isfinite(v) else None for name, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Candidate(Judged):
+    """A line of the table of leave-one-out; what it has more is as in `LeaveOneOut`."""
+
+    effective_dof: float
+    n_flagged: int
+    n_refitted: int
 
 
 @dataclass(frozen=True)
@@ -156,8 +167,8 @@ def _chosen(
     progress: Callable[[Progress], None] | None,
     checkpoint: Path | None,
 ) -> Choice:
-    if rule not in get_args(Rule):
-        raise OptionError(f"rule {rule!r} is not one of {', '.join(get_args(Rule))}")
+    if rule not in RULES:
+        raise OptionError(f"rule {rule!r} is not one of {', '.join(RULES)}")
     fits, judged, stopped = _path(prepared, strengths, groups, progress, checkpoint)
     if not judged:
         return replace(
@@ -166,11 +177,10 @@ def _chosen(
     lowest = min(range(len(judged)), key=lambda place: judged[place].loss)
     table = [_candidate(*pair, judged[lowest]) for pair in zip(fits, judged, strict=False)]
     place = lowest if rule == "lowest" else _strongest(table[: lowest + 1])
-    fit, note = fits[place], _note(table, place, rule, judged[place])
-    if stopped:
-        note += "; stopped by hand before the end of the path"
-    said = (fit.model, fit.solution, fit.C, fit.alpha)
-    return Choice(*said, tuple(table), note, judged[place], stopped)
+    left = judged[place]
+    note = path_note(RULES[rule], len(table), place, len(left.excluded), "left out", stopped)
+    plain = _plain(fits[place], note)
+    return replace(plain, table=tuple(table), left_out=left, stopped=stopped)
 
 
 def _path(
@@ -238,11 +248,11 @@ def _candidate(fit: Fit, left: LeaveOneOut, lowest: LeaveOneOut) -> Candidate:
         left.loss,
         left.standard_error,
         left.accuracy,
+        rise,
+        error,
         left.effective_dof,
         left.n_flagged,
         left.n_refitted,
-        rise,
-        error,
     )
 
 
@@ -251,15 +261,15 @@ def _strongest(table: Sequence[Candidate]) -> int:
     return next(place for place, line in enumerate(table) if line.rise <= line.rise_error)
 
 
-def _note(table: Sequence[Candidate], place: int, rule: Rule, left: LeaveOneOut) -> str:
-    """How C was chosen, and what there is to know about it."""
-    said = "the lowest leave-one-out loss"
-    if rule != "lowest":
-        said = "the strongest penalty within one standard error of the lowest leave-one-out loss"
-    said = f"{said} of {len(table)} values"
-    if place in (0, len(table) - 1) and len(table) > 1:
+def path_note(said: str, count: int, place: int, alone: int, left: str, stopped: bool) -> str:
+    """How C was chosen out of `count`, at which `place`, and what there is to know about it.
+
+    `alone` rows, without which a class has none, could not be `left`: "left out", or "held out".
+    """
+    said += f" of {count} values"
+    if place in (0, count - 1) and count > 1:
         said += ", at the end of the path"
-    if left.excluded:
-        rows = "1 row" if len(left.excluded) == 1 else f"{len(left.excluded)} rows"
-        said += f"; {rows} without which a class has none could not be left out"
-    return said
+    if alone:
+        rows = "1 row" if alone == 1 else f"{alone} rows"
+        said += f"; {rows} without which a class has none could not be {left}"
+    return said + ("; stopped by hand before the end of the path" if stopped else "")

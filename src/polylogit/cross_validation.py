@@ -15,18 +15,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from polylogit.choice import grid, past_the_lowest
+from polylogit.choice import Judged, grid, past_the_lowest, path_note
 from polylogit.data.dataset import Dataset
 from polylogit.diagnostics.folds import NEVER, folds_of_groups, folds_of_rows
-from polylogit.diagnostics.outcome import Jury, standard_error, weighted_mean
-from polylogit.diagnostics.units import Units, group_codes
+from polylogit.diagnostics.outcome import Jury, own_weights, standard_error, weighted_mean
+from polylogit.diagnostics.units import units_of
 from polylogit.errors import OptionError
 from polylogit.model import SoftmaxModel
 from polylogit.optim.problem import Progress, Status
@@ -35,34 +35,14 @@ from polylogit.stored import StoredRows
 from polylogit.training import Prepared, prepare
 
 SEEDS = 2**63  # that numpy and torch both take
-
-
-@dataclass(frozen=True)
-class FoldedCandidate:
-    """One line of the table: what a fit at C is worth on rows held out. All losses in nats per row.
-
-    The words are those of `polylogit.choice.Candidate`; `train_loss` is the mean over the folds'
-    own training rows.
-    """
-
-    C: float
-    alpha: float
-    train_loss: float
-    loss: float
-    standard_error: float
-    accuracy: float
-    rise: float
-    rise_error: float
-
-    def to_json(self) -> dict[str, float | None]:
-        """Plain JSON data; what is infinite is null, for JSON has no infinity."""
-        return {name: v if math.isfinite(v) else None for name, v in asdict(self).items()}
+HOW = "the lowest loss of rows held out,"
 
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
     """`C` of the lowest loss, and the `table` in rising C.
 
+    The `train_loss` of a line is the mean over the folds' own training rows.
     `folds` (N,) is the fold in which each row was held out. It is -1 for rows in `excluded`, which
     never were, for with them or their group a class would be gone; no mean counts them. `logits`
     (N, K) of every row at C by the fit that had not seen it, NaN where excluded. `note` says what
@@ -70,7 +50,7 @@ class CrossValidation:
     """
 
     C: float
-    table: tuple[FoldedCandidate, ...]
+    table: tuple[Judged, ...]
     folds: np.ndarray
     excluded: tuple[int, ...]
     logits: Tensor
@@ -101,24 +81,17 @@ def cross_validate(
     """
     prepared = prepare(dataset, **options)
     strengths = None if Cs is None else checked_strengths(Cs)
-    units = _units(prepared, groups)
-    dealt = _dealt(prepared, units, _checked(folds, "folds", 2, units.count), seed, groups)
+    everyone = Jury.of(prepared, units_of(prepared, groups))
+    count = _checked(folds, "folds", 2, everyone.units.count)
+    dealt = _dealt(prepared, everyone, count, seed, grouped=groups is not None)
     held = [np.flatnonzero(dealt == fold) for fold in range(folds)]
     parts = [_without(prepared, rows, options) for rows in held if len(rows)]
-    jury = _jury(prepared, units, dealt)
+    jury = _of_share(everyone, own_weights(prepared) * torch.from_numpy(dealt != NEVER))
     tried, stopped = _path(prepared, parts, jury, strengths, progress)
     return _found(tried, jury, dealt, stopped)
 
 
 # --------------------------------------------------------------------------------------- folds
-
-
-def _units(prepared: Prepared, groups: Any) -> Units:
-    n_rows, share = prepared.dataset.n_rows, prepared.weights / prepared.weights.sum()
-    if groups is None:
-        return Units(torch.arange(n_rows), n_rows, share, False)
-    codes, count = group_codes(groups, prepared.dataset)
-    return Units(codes, count, share, True)
 
 
 def _checked(option: object, name: str, least: int, most: int) -> int:
@@ -127,43 +100,45 @@ def _checked(option: object, name: str, least: int, most: int) -> int:
     return option
 
 
-def _dealt(prepared: Prepared, units: Units, folds: int, seed: int, groups: Any) -> np.ndarray:
+def _dealt(
+    prepared: Prepared, everyone: Jury, folds: int, seed: int, *, grouped: bool
+) -> np.ndarray:
     """The fold of every row (N,)."""
     if isinstance(prepared.dataset.features, StoredRows):
         raise OptionError("cross_validate needs the rows in memory, and they are streamed")
     _checked(seed, "seed", 0, SEEDS - 1)
-    truth, weights = Jury.of(prepared, units).truth, prepared.weights
+    units, weights = everyone.units, prepared.weights
     targets = cast("np.ndarray", prepared.dataset.targets)  # a fit has refused rows without
-    if groups is not None or targets.ndim == 2:
-        mass = units.total(truth * weights[:, None]).numpy()
+    if grouped or targets.ndim == 2:
+        mass = units.total(everyone.truth * weights[:, None]).numpy()
         dealt: np.ndarray = folds_of_groups(mass, folds, seed)[units.of.numpy()]
     else:
         heavy = (weights > 0).numpy()  # the others are in no mean, so any fold will do
         dealt = np.zeros(len(weights), dtype=np.int64)
         dealt[heavy] = folds_of_rows(targets[heavy], folds, seed)
     if (dealt == NEVER).all():
-        unit = "row" if groups is None else "group"
+        unit = "group" if grouped else "row"
         raise OptionError(f"every {unit} is the last of its class, so none can be held out")
     return dealt
 
 
-def _jury(prepared: Prepared, units: Units, dealt: np.ndarray) -> Jury:
-    """By the truth and the rows' own weights, of those that are held out once."""
-    jury = Jury.of(prepared, units)
-    own = prepared.dataset.weights
-    weights = np.ones(len(dealt)) if own is None else own
-    share = torch.from_numpy(weights * (dealt != NEVER)).double()
-    return replace(jury, share=share / share.sum())
+def _of_share(jury: Jury, weights: Tensor) -> Jury:
+    """The same truth, and means by these weights (N,)."""
+    return replace(jury, share=weights / weights.sum())
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """A fold: the rows held out (n,), their features and offsets, and what is fitted without."""
+    """A fold: the rows held out (n,), their features and offsets, and what is fitted without.
+
+    `jury` judges the rows that are fitted, by their own weights.
+    """
 
     rows: np.ndarray
     features: Any
     offsets: Tensor | None
     fitted: Prepared
+    jury: Jury
 
     def logits(self, model: SoftmaxModel) -> Tensor:
         """z (n, K) of the rows held out."""
@@ -171,13 +146,10 @@ class _Part:
         return z if self.offsets is None else z + self.offsets
 
     def train_loss(self, model: SoftmaxModel) -> float:
-        """Of the rows that were fitted, by their own weights."""
-        jury = Jury.of(self.fitted, _units(self.fitted, None))
-        own = self.fitted.dataset.weights
-        share = torch.ones_like(jury.share) if own is None else torch.from_numpy(own)
+        """Of the rows that were fitted."""
         z = model.logits(self.fitted.dataset.features)
         z = z if self.fitted.offsets is None else z + self.fitted.offsets
-        return weighted_mean(jury.losses(z), share / share.sum())
+        return weighted_mean(self.jury.losses(z), self.jury.share)
 
 
 def _without(prepared: Prepared, rows: np.ndarray, options: dict[str, Any]) -> _Part:
@@ -195,7 +167,9 @@ def _without(prepared: Prepared, rows: np.ndarray, options: dict[str, Any]) -> _
         weights=None if dataset.weights is None else dataset.weights[kept],
     )
     held = None if offsets is None else offsets[rows]
-    return _Part(rows, features[rows], held, prepare(part, **own))
+    fitted = prepare(part, **own)
+    jury = _of_share(Jury.of(fitted, units_of(fitted, None)), own_weights(fitted))
+    return _Part(rows, features[rows], held, fitted, jury)
 
 
 # ---------------------------------------------------------------------------------------- path
@@ -266,15 +240,15 @@ def _found(tried: list[_Tried], jury: Jury, dealt: np.ndarray, stopped: bool) ->
         dealt,
         excluded,
         lowest.logits,
-        _note(tried, lowest, len(excluded), stopped),
+        path_note(HOW, len(tried), tried.index(lowest), len(excluded), "held out", stopped),
         stopped,
     )
 
 
-def _line(one: _Tried, lowest: _Tried, jury: Jury) -> FoldedCandidate:
+def _line(one: _Tried, lowest: _Tried, jury: Jury) -> Judged:
     right = jury.truth.gather(1, one.logits.argmax(1, keepdim=True))[:, 0]
     share, units = jury.share, jury.units.of
-    return FoldedCandidate(
+    return Judged(
         one.C,
         one.alpha,
         one.train_loss,
@@ -284,13 +258,3 @@ def _line(one: _Tried, lowest: _Tried, jury: Jury) -> FoldedCandidate:
         one.loss - lowest.loss,
         standard_error(one.losses - lowest.losses, share, units),
     )
-
-
-def _note(tried: list[_Tried], lowest: _Tried, excluded: int, stopped: bool) -> str:
-    said = f"the lowest loss of rows held out, of {len(tried)} values"
-    if lowest in (tried[0], tried[-1]) and len(tried) > 1:
-        said += ", at the end of the path"
-    if excluded:
-        rows = "1 row" if excluded == 1 else f"{excluded} rows"
-        said += f"; {rows} without which a class has none could not be held out"
-    return said + ("; stopped by hand before the end of the path" if stopped else "")

@@ -16,13 +16,18 @@ def folds_of_rows(classes: np.ndarray, n_folds: int, seed: int = 0) -> np.ndarra
     >>> folds_of_rows(np.array([0, 0, 0, 0, 1, 1, 2]), 2).tolist()
     [0, 1, 0, 1, 0, 1, -1]
     """
-    order = np.random.default_rng(seed).permutation(len(classes))
-    order = order[np.argsort(classes[order], kind="stable")]
+    order = drawn_by_class(classes, seed)
     alone = np.bincount(classes)[classes] < 2
     order = order[~alone[order]]
     folds = np.full(len(classes), NEVER)
     folds[order] = np.arange(len(order)) % n_folds
     return folds
+
+
+def drawn_by_class(classes: np.ndarray, seed: int) -> np.ndarray:
+    """The rows (N,) class by class, those of each class in an order that is drawn."""
+    order = np.random.default_rng(seed).permutation(len(classes))
+    return order[np.argsort(classes[order], kind="stable")]
 
 
 def folds_of_groups(mass: np.ndarray, n_folds: int, seed: int = 0) -> np.ndarray:

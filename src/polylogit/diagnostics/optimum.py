@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from polylogit.optim.newton import newton
-from polylogit.optim.objective import SoftmaxObjective, contrast_basis, logits_of
+from polylogit.optim.objective import SoftmaxObjective, contrast_basis, logits_of, written_out
 from polylogit.optim.penalty import Ridge
 from polylogit.optim.preconditioner import cholesky
 from polylogit.optim.problem import Evaluation
@@ -98,7 +98,7 @@ def tighten(prepared: Prepared, fit: Fit) -> Optimum:
     if prepared.intercept:
         rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
     logits = cast("Tensor", logits_of(at))
-    aims = -objective.targets.subtract_from(torch.zeros_like(logits), slice(None))
+    aims = written_out(objective.targets, *logits.shape)
     return Optimum(objective, at.point, logits, rows, aims, factor)
 
 

@@ -48,9 +48,7 @@ class Jury:
         given = torch.from_numpy(prepared.dataset.targets)
         truth = given if given.ndim == 2 else torch.eye(prepared.n_classes).double()[given]
         absent = lonely(prepared, units)
-        own = prepared.dataset.weights
-        weights = torch.ones(len(truth)).double() if own is None else torch.from_numpy(own)
-        weights = weights * ~absent[units.of]
+        weights = own_weights(prepared) * ~absent[units.of]
         return cls(truth, weights / weights.sum(), units, absent)
 
     def losses(self, logits: Tensor) -> Tensor:
@@ -80,6 +78,14 @@ class Jury:
 
     def _totals(self, values: Tensor) -> Tensor:
         return self.units.total(torch.where(self.share > 0, self.share * values, 0.0))
+
+
+def own_weights(prepared: Prepared) -> Tensor:
+    """The weights (N,) that the rows came with, or ones."""
+    own = prepared.dataset.weights
+    if own is None:
+        return torch.ones(prepared.dataset.n_rows, dtype=torch.float64)
+    return torch.from_numpy(own)
 
 
 def weighted_mean(values: Tensor, share: Tensor) -> float:

@@ -27,7 +27,7 @@ from polylogit.design import Block
 from polylogit.diagnostics.optimum import objective_of
 from polylogit.optim.logits import row_slices
 from polylogit.optim.newton_cg import newton_cg
-from polylogit.optim.objective import SoftmaxObjective, logits_of
+from polylogit.optim.objective import SoftmaxObjective, logits_of, written_out
 from polylogit.optim.problem import Evaluation, Preconditioner
 from polylogit.training import Fit, Prepared
 
@@ -115,7 +115,7 @@ def settle(prepared: Prepared, fit: Fit) -> Operator:
     while _left(at, precondition) > ROUGH and (better := next(steps, None)) is not None:
         at, precondition = better, objective.preconditioner(better)
     logits = cast("Tensor", logits_of(at))  # `obstacle` has refused those that are not kept
-    aims = -objective.targets.subtract_from(torch.zeros_like(logits), slice(None))
+    aims = written_out(objective.targets, *logits.shape)
     return Operator(objective, logits, aims, torch.softmax(logits, 1).to(FAST), precondition)
 
 

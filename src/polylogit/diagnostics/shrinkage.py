@@ -27,6 +27,7 @@ from torch import Tensor
 from polylogit import functional
 from polylogit.data.dataset import Dataset
 from polylogit.design import design_of
+from polylogit.diagnostics.folds import drawn_by_class
 from polylogit.diagnostics.leave_one_out import (
     CELLS,
     WORK,
@@ -185,10 +186,8 @@ def by_folds(form: Form) -> Iterator[Shrunk]:
 
 def folds_of(codes: Tensor) -> Tensor:
     """The fold (N,) of each row: drawn, and even within every class."""
-    order = np.random.default_rng(0).permutation(len(codes))
-    order = order[np.argsort(codes.numpy()[order], kind="stable")]
     folds = np.empty(len(codes), dtype=np.int64)
-    folds[order] = np.arange(len(codes)) % FOLDS
+    folds[drawn_by_class(codes.numpy(), 0)] = np.arange(len(codes)) % FOLDS
     return torch.from_numpy(folds)
 
 

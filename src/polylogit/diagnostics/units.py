@@ -12,6 +12,7 @@ from torch import Tensor
 
 from polylogit.data.dataset import Dataset
 from polylogit.errors import OptionError
+from polylogit.optim.objective import written_out
 from polylogit.training import Prepared
 
 ALONE = 1e-9  # of the weight of a class: nothing is left of it
@@ -85,6 +86,5 @@ def lonely(prepared: Prepared, units: Units) -> Tensor:
 
 def class_mass(prepared: Prepared, units: Units) -> Tensor:
     """The weight of each class that every unit takes away (U, K)."""
-    nothing = torch.zeros(len(units.of), prepared.n_classes, dtype=torch.float64)
-    aims = -prepared.targets.subtract_from(nothing, slice(None))
+    aims = written_out(prepared.targets, len(units.of), prepared.n_classes)
     return units.total(aims * units.removed[:, None])

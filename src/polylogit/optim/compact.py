@@ -24,6 +24,7 @@ from polylogit.optim.objective import (
     SoftmaxCurvature,
     SoftmaxObjective,
     logits_of,
+    written_out,
 )
 from polylogit.optim.penalty import Ridge
 from polylogit.optim.problem import Evaluation
@@ -145,10 +146,9 @@ class CompactObjective(SoftmaxObjective):
 
     @cached_property
     def _targets(self) -> np.ndarray:
-        """T' diag(s) (K, N), from P - T at P = 0."""
-        zeros = torch.zeros(self.design.n_rows, self.n_classes, dtype=torch.float64)
-        residuals = self.targets.subtract_from(zeros, slice(0, self.design.n_rows))
-        shares: np.ndarray = np.ascontiguousarray(residuals.T.numpy()) * -self._shares
+        """T' diag(s) (K, N)."""
+        rows = written_out(self.targets, self.design.n_rows, self.n_classes)
+        shares: np.ndarray = np.ascontiguousarray(rows.T.numpy()) * self._shares
         return shares
 
     @cached_property

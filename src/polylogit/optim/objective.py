@@ -141,6 +141,12 @@ class Distributions:
 Targets = Labels | Distributions
 
 
+def written_out(targets: Targets, n_rows: int, n_classes: int) -> Tensor:
+    """T (N, K) in float64, whatever holds the targets: P - T at P = 0."""
+    nothing = torch.zeros(n_rows, n_classes, dtype=torch.float64)
+    return -targets.subtract_from(nothing, slice(0, n_rows))
+
+
 @dataclass(frozen=True)
 class SoftmaxObjective:
     """F as a `Problem`. A point is (m, D + 1), the bias in the last column; (m, D) without one.

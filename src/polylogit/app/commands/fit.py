@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from polylogit.app.commands.files import as_text, check_output
 from polylogit.app.commands.report import Trained, gather, write
 from polylogit.app.commands.scoring import cells_note, score_rows
 from polylogit.app.terminal import Watch
-from polylogit.choice import Choice, Rule
+from polylogit.choice import RULES, Choice
 from polylogit.choice import fit as train
 from polylogit.data.dataset import Dataset, Matrix
 from polylogit.data.read import prepare, read_table, split
@@ -151,8 +151,8 @@ def check_request(request: FitRequest) -> None:
 
 
 def _check_choosing(request: FitRequest) -> None:
-    if request.rule not in get_args(Rule):
-        raise OptionError(f"--rule {request.rule!r} is not one of {', '.join(get_args(Rule))}")
+    if request.rule not in RULES:
+        raise OptionError(f"--rule {request.rule!r} is not one of {', '.join(RULES)}")
     asked = (("--group", request.group is not None), ("--rule", request.rule != "lowest"))
     for option, given in asked:
         if given and not is_auto(request.C):
