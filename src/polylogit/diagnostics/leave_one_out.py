@@ -180,11 +180,15 @@ def _left_out(optimum: Optimum, jury: Jury, refits: Refits, seed: int) -> Outcom
     wanted = {"flagged": flagged, "all": present, "none": torch.zeros_like(flagged)}[refits]
     chosen = torch.nonzero(wanted)[:, 0]
     many = refits == "flagged" and len(chosen) > SAMPLES[-1]
+    sizes = jury.rises(optimum.logits, guess)
+    exact, known = guess.clone(), torch.zeros(units.count, dtype=torch.bool)
     for most in SAMPLES if many else (len(chosen),):
-        sample = _sampled(jury.rises(optimum.logits, guess), chosen, most, seed)
-        logits = guess.clone()
-        for _, removal in _removals(optimum, units, sample.chosen):
-            logits[removal.rows] = refitted(removal)
+        sample = _sampled(sizes, chosen, most, seed)
+        for _, removal in _removals(optimum, units, sample.chosen[~known[sample.chosen]]):
+            exact[removal.rows] = refitted(removal)
+        known[sample.chosen] = True
+        here = torch.isin(units.of, sample.chosen)
+        logits = torch.where(here[:, None], exact, guess)
         loss, error = jury.verdict(guess, logits, sample)
         if error <= SURE * loss:
             break
