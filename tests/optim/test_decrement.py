@@ -64,3 +64,14 @@ def test_what_curves_too_little_proves_nothing(between):
     gradient, rows = torch.ones(2, dtype=torch.float64), torch.ones(3, 2, dtype=torch.float64)
     assert newton_decrement(hessian, gradient, [rows]) is None
     assert newton_decrement(torch.eye(2, dtype=torch.float64), gradient, [rows]) is not None
+
+
+def test_columns_that_never_meet_leave_a_proof():
+    """Their entry of H is 0 exactly, that of L L' is rounding: 1e-17 is no fault of the factor."""
+    category = torch.eye(3, dtype=torch.float64)[torch.arange(60) % 3]
+    number = torch.sin(torch.arange(60, dtype=torch.float64))[:, None]
+    rows = torch.cat([number, category], 1)
+    hessian = rows.T @ rows / 60
+    found = newton_decrement(hessian, torch.full((4,), 1e-6, dtype=torch.float64), [rows])
+    assert found is not None
+    torch.testing.assert_close(hessian @ found.step, torch.full_like(found.step, 1e-6))

@@ -180,6 +180,38 @@ def test_without_an_intercept():
     assert (summary.loglik_null, summary.mcfadden, summary.likelihood_ratio.p) == (None,) * 3
 
 
+def test_without_an_intercept_a_category_keeps_all_its_columns():
+    """The same model as with an intercept and a baseline, told in other coefficients."""
+    X, y = overlapping()
+    words = np.array(["red", "blue", "grey"])[np.arange(len(y)) * 7 % 3]
+    data = from_arrays(pd.DataFrame({"colour": words, "a": X[:, 0]}), y)
+    summary, other = summarize(data, fit_intercept=False), summarize(data)
+    names = ("colour=blue", "colour=grey", "colour=red")
+    assert (summary.method, summary.columns, summary.left_out) == ("unpenalised", (*names, "a"), ())
+    columns = np.column_stack([words == name[7:] for name in names] + [X[:, 0]]).astype(float)
+    expected = sm.MNLogit(y, columns).fit(method="newton", tol=1e-12, disp=0)
+    np.testing.assert_allclose(summary.matrix(), expected.params.T, rtol=RELATIVE)
+    np.testing.assert_allclose(summary.matrix("error"), expected.bse.T, rtol=RELATIVE)
+    assert (summary.loglik, summary.aic) == pytest.approx((other.loglik, other.aic), rel=RELATIVE)
+    steps = [e.estimate for e in summary.effects]
+    np.testing.assert_allclose(steps, [e.estimate for e in other.effects], rtol=RELATIVE)
+
+
+def test_without_an_intercept_a_second_category_has_a_baseline():
+    X, y = overlapping()
+    frame = pd.DataFrame(
+        {
+            "colour": np.array(["red", "blue", "grey"])[np.arange(len(y)) * 7 % 3],
+            "side": np.array(["left", "right"])[np.arange(len(y)) // 5 % 2],
+            "a": X[:, 0],
+        }
+    )
+    summary, other = (summarize(from_arrays(frame, y), fit_intercept=one) for one in (False, True))
+    assert [(left.name, left.why) for left in summary.left_out] == [("side=left", "baseline")]
+    assert summary.loglik == pytest.approx(other.loglik, rel=RELATIVE)
+    np.testing.assert_allclose(summary.matrix()[:, -2:], other.matrix()[:, -2:], rtol=RELATIVE)
+
+
 # ------------------------------------------------------------------------------------ separation
 
 
