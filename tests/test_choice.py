@@ -26,7 +26,7 @@ def test_the_table_is_leave_one_out_of_every_fit_and_the_lowest_is_chosen():
     rows = dataset()
     choice, prepared = choose_C(rows, CS), prepare(rows)
     fits = [prepared.fit(C) for C in CS]
-    lefts = [leave_one_out(prepared, fit) for fit in fits]
+    lefts = [leave_one_out(prepared, fit, rough=True) for fit in fits]
     lowest = int(np.argmin([left.loss for left in lefts]))
     assert 0 < lowest < 4
     assert choice.C == CS[lowest]

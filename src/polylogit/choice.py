@@ -204,7 +204,7 @@ def _path(
             fits.append(fit)
             if fit.solution.status is Status.INTERRUPTED:
                 return fits, judged, True
-            judged.append(leave_one_out(here, fits[-1], groups=groups))
+            judged.append(leave_one_out(here, fits[-1], groups=groups, rough=True))
             if strengths is None and past_the_lowest([left.loss for left in judged]):
                 break
     except KeyboardInterrupt:

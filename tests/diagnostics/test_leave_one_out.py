@@ -11,6 +11,7 @@ from left_out import data, left_out_logits, log_losses, logits_of, prepared
 from sklearn.datasets import load_iris
 
 from polylogit.data.arrays import from_arrays
+from polylogit.diagnostics import optimum
 from polylogit.diagnostics.leave_one_out import leave_one_out, obstacle
 from polylogit.diagnostics.outcome import standard_error
 from polylogit.errors import OptionError
@@ -141,7 +142,8 @@ def test_groups_leave_together(refits, within):
     assert ours.standard_error > 0
 
 
-def test_groups_of_one_row_are_rows():
+def test_groups_of_one_row_are_rows(monkeypatch):
+    monkeypatch.setattr(optimum, "FAST", torch.float64)  # groups have no float32
     X, codes = data()
     grouped, single = (
         left(X, codes, groups=np.arange(30), refits="none"),
@@ -241,6 +243,22 @@ def test_more_are_refitted_where_a_few_leave_it_unsure(sure, refitted, monkeypat
     monkeypatch.setattr("polylogit.diagnostics.leave_one_out.SURE", sure)
     found = leave_one_out(ready, ready.fit(1.0))
     assert found.n_refitted == refitted < found.n_flagged
+
+
+@pytest.mark.parametrize(("compared", "refitted"), [(1e9, 8), (0.0, 12)])
+def test_to_compare_fits_a_sample_is_enough(compared, refitted, monkeypatch):
+    X, codes = data(n=90, d=4, spread=1.0)
+    ready = prepared(X, codes)
+    fit = ready.fit(1.0)
+    exact = leave_one_out(ready, fit)
+    monkeypatch.setattr("polylogit.diagnostics.leave_one_out.SAMPLES", (8, 12))
+    monkeypatch.setattr("polylogit.diagnostics.leave_one_out.COMPARED", compared)
+    found = [leave_one_out(ready, fit, rough=True, seed=seed) for seed in range(20)]
+    assert {ours.n_refitted for ours in found} == {refitted}
+    assert refitted < exact.n_refitted == found[0].n_flagged
+    scores = [(ours.loss - exact.loss) / ours.sampling_error for ours in found]
+    assert np.abs(scores).max() < 3
+    assert np.std(scores) > 0.5
 
 
 def test_the_error_of_a_difference_holds_that_of_its_samples():

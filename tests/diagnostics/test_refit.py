@@ -7,7 +7,7 @@ import pytest
 import torch
 from left_out import data, logits_of, prepared
 
-from polylogit.diagnostics import refit
+from polylogit.diagnostics import optimum, refit
 from polylogit.diagnostics.optimum import tighten
 from polylogit.diagnostics.refit import Removal, refitted, resolvent, stepped
 
@@ -15,8 +15,15 @@ from polylogit.diagnostics.refit import Removal, refitted, resolvent, stepped
 def removal(units, C=100.0, seed=0):
     X, codes = data(seed)
     ready = prepared(X, codes)
-    optimum, rows = tighten(ready, ready.fit(C)), torch.tensor(units)
-    return Removal.of(optimum, rows, torch.full(rows.shape, 1 / 30).double()), X, codes, C
+    rows = torch.tensor(units)
+    return (
+        Removal.of(
+            tighten(ready, ready.fit(C)), rows, torch.full(rows.shape, 1 / 30, dtype=torch.float64)
+        ),
+        X,
+        codes,
+        C,
+    )
 
 
 def expected(X, codes, C, rows):
@@ -29,12 +36,12 @@ UNITS = [[[0], [7], [29]], [[0, 1], [11, 17]], [list(range(3, 15))]]
 @pytest.mark.parametrize("units", UNITS)
 def test_the_hessian_without_a_unit_is_that_of_the_rows_that_stay(units):
     one, *_ = removal(units)
-    optimum, identity = one.optimum, torch.eye(len(one.optimum.factor)).double()
+    factor, identity = one.optimum.factor, torch.eye(len(one.optimum.factor)).double()
     columns = [one.solve(row.repeat(len(units), 1)) for row in identity]
-    full = optimum.factor @ optimum.factor.T
+    full = factor @ factor.T
     for unit, rows in enumerate(units):
-        left = without(optimum, rows)
-        there = left.curvature(left.evaluate(optimum.point)).matrix()
+        left = without(one.optimum, rows)
+        there = left.curvature(left.evaluate(one.optimum.point)).matrix()
         inverse = torch.stack(columns, 2)[unit]
         np.testing.assert_allclose(inverse @ there, identity, atol=1e-6)  # H is of a point close by
         share = torch.linalg.eigvals(torch.linalg.solve(full, full - there)).real.max()
@@ -47,14 +54,27 @@ def without(optimum, rows):
     return replace(optimum.objective, weights=weights)
 
 
+@pytest.mark.parametrize(("fast", "within"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
 @pytest.mark.parametrize("units", UNITS)
-def test_the_gradient_is_that_of_the_rows_that_stay(units):
+def test_the_gradient_is_that_of_the_rows_that_stay(units, fast, within, monkeypatch):
+    monkeypatch.setattr(optimum, "FAST", fast)
+    monkeypatch.setattr(optimum, "CELLS", 100)  # several parts
     one, *_ = removal(units)
-    points = torch.linspace(-2, 2, len(units) * len(one.optimum.factor)).double()
-    points = points.view(len(units), -1)
+    moves = torch.linspace(-2, 2, len(units) * len(one.optimum.factor)).double()
+    moves = moves.view(len(units), -1)
+    start = one.optimum.point
+    zero = one.optimum.objective.evaluate(start).gradient  # to rounding, and taken for zero
     for unit, rows in enumerate(units):
-        there = without(one.optimum, rows).evaluate(points[unit].view_as(one.optimum.point))
-        np.testing.assert_allclose(one.gradient(points)[unit], there.gradient.flatten(), atol=1e-12)
+        there = without(one.optimum, rows).evaluate(start + moves[unit].view_as(start)).gradient
+        expected = (there - zero).flatten()
+        np.testing.assert_allclose(one.gradient(moves)[unit], expected, atol=within)
+
+
+@pytest.mark.parametrize("units", UNITS)
+def test_where_all_begin_no_product_with_the_rows_is_needed(units):
+    one, *_ = removal(units)
+    nowhere = torch.zeros(len(units), len(one.optimum.factor)).double()
+    np.testing.assert_allclose(-one.own(nowhere), one.gradient(nowhere), atol=0)
 
 
 @pytest.mark.parametrize("C", [0.1, 100.0, 1e5])
@@ -82,14 +102,14 @@ def test_one_step_is_on_the_way():
 
 
 def test_large_problems_go_in_batches(monkeypatch):
-    optimum = removal([[0]])[0].optimum
+    of = removal([[0]])[0].optimum
 
     def sizes(*units):
-        return [part.stop - part.start for part in refit.batches(*units, optimum)]
+        return [part.stop - part.start for part in refit.batches(*units, of)]
 
     assert sizes(130, 1) == [64, 64, 2]
     assert sizes(0, 1) == []
-    monkeypatch.setattr(refit, "CELLS", 200)
+    monkeypatch.setattr(refit, "CELLS", 40)  # of 3 classes times 6 entries a row
     assert sizes(3, 1) == [2, 1]
     assert sizes(3, 10) == [1, 1, 1]
 

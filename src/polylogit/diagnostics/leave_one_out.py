@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -28,10 +29,12 @@ from torch import Tensor
 
 from polylogit.design import column_pairs
 from polylogit.diagnostics.difference import Sample, draw
-from polylogit.diagnostics.optimum import Optimum, tighten
-from polylogit.diagnostics.outcome import Jury, Outcome, standard_error, weighted_mean
+from polylogit.diagnostics.optimum import CLOSE, ROUGH, Optimum, tighten
+from polylogit.diagnostics.outcome import INFLUENCE, Jury, Outcome, standard_error, weighted_mean
 from polylogit.diagnostics.refit import (
+    AT_REST,
     LARGEST,
+    SLOW,
     Removal,
     batches,
     refitted,
@@ -48,11 +51,13 @@ from polylogit.optim.threads import chosen_threads, threads
 from polylogit.stored import StoredRows
 from polylogit.training import Fit, Prepared
 
-SAMPLES = (24, 96)  # of more flagged than that are refitted: the few, and if unsure the many
+SAMPLES = (12, 36, 96)  # units that are refitted of more flagged: as many as it takes
 SURE = 2e-3  # of the loss: a standard error by sampling that does not matter
+COMPARED = 0.2  # of the loss's own standard error: the same, where losses are compared
 LEAST = 0.05  # of the mean rise: what a flagged unit counts for at least where they are sampled
 WORK = 4e10  # multiply-adds of a Hessian or of all leverages: a second or two
-CELLS = 2**21  # numbers of a part of the rows at a time
+CELLS = 2**19  # numbers of a part of the rows at a time: they stay in the cache
+ROUNDS = 40  # of an iteration that gains a factor of 1 / INFLUENCE by each, at least
 
 Refits = Literal["flagged", "all", "none"]
 
@@ -105,7 +110,13 @@ class LeaveOneOut:
 
 
 def leave_one_out(
-    prepared: Prepared, fit: Fit, *, groups: Any = None, refits: Refits = "flagged", seed: int = 0
+    prepared: Prepared,
+    fit: Fit,
+    *,
+    groups: Any = None,
+    refits: Refits = "flagged",
+    rough: bool = False,
+    seed: int = 0,
 ) -> LeaveOneOut:
     """Leave every row out of `fit`, a fit of `prepared`, and judge it by what is left.
 
@@ -113,6 +124,9 @@ def leave_one_out(
     of which one leaves, so a weight is the same as copies; less than 1 leaves whole. Factors of
     `class_weight` are no copies and leave whole. `refits` of "none" is the formula alone, "all" is
     exact. Row weights count in the means, `class_weight` and label smoothing do not.
+
+    Of many flagged units a sample is refitted, until the loss is sure to 0.2 %; `rough`, until it
+    is surer by far than its own standard error: enough to compare the losses of two fits.
 
     Where classes times columns are too many for the Hessian to be written out, the leverages come
     from draws and the loss from refits of a sample, by `seed`: `polylogit.diagnostics.sampled`.
@@ -134,7 +148,8 @@ def leave_one_out(
         if work(prepared) > WORK:
             outcome = sampled(prepared, fit, jury, refits, seed)
         else:
-            outcome = _left_out(tighten(prepared, fit), jury, refits, seed)
+            optimum = tighten(prepared, fit, ROUGH if rough else CLOSE)
+            outcome = _left_out(optimum, jury, refits, seed, rough)
     return _judged(outcome, jury)
 
 
@@ -168,7 +183,7 @@ def obstacle(prepared: Prepared, groups: Any = None) -> str | None:
 # ---------------------------------------------------------------------------------- leaving out
 
 
-def _left_out(optimum: Optimum, jury: Jury, refits: Refits, seed: int) -> Outcome:
+def _left_out(optimum: Optimum, jury: Jury, refits: Refits, seed: int, rough: bool) -> Outcome:
     """By the formula, and by exact refits where it does not reach."""
     units, present = jury.units, ~jury.absent
     if units.grouped:
@@ -176,26 +191,26 @@ def _left_out(optimum: Optimum, jury: Jury, refits: Refits, seed: int) -> Outcom
     else:
         guess, influence = _of_rows(optimum, units.removed)
     guess[jury.absent[units.of]] = math.nan
-    flagged = jury.flagged(optimum.logits, guess, influence)
+    before, guessed = jury.losses(optimum.logits), jury.losses(guess)
+    flagged = jury.flagged(before, guessed, influence)
     wanted = {"flagged": flagged, "all": present, "none": torch.zeros_like(flagged)}[refits]
-    chosen = torch.nonzero(wanted)[:, 0]
-    many = refits == "flagged" and len(chosen) > SAMPLES[-1]
-    sizes = jury.rises(optimum.logits, guess)
-    exact, known = guess.clone(), torch.zeros(units.count, dtype=torch.bool)
-    for most in SAMPLES if many else (len(chosen),):
+    chosen, sizes = torch.nonzero(wanted)[:, 0], jury.rises(before, guessed)
+    logits, done = guess.clone(), torch.zeros_like(flagged)
+    for most in SAMPLES if rough or _too_many(chosen, refits) else (len(chosen),):
         sample = _sampled(sizes, chosen, most, seed)
-        for _, removal in _removals(optimum, units, sample.chosen[~known[sample.chosen]]):
-            exact[removal.rows] = refitted(removal)
-        known[sample.chosen] = True
-        here = torch.isin(units.of, sample.chosen)
-        logits = torch.where(here[:, None], exact, guess)
-        loss, error = jury.verdict(guess, logits, sample)
-        if error <= SURE * loss:
+        for some, removal in _removals(optimum, units, sample.chosen[~done[sample.chosen]]):
+            logits[removal.rows] = refitted(removal, SLOW if rough else AT_REST)
+            done[some] = True
+        losses = jury.losses(logits)
+        loss, error = jury.verdict(guessed, losses, sample)
+        if error <= (COMPARED * jury.spread(losses) if rough else SURE * loss):
             break
-    dof, n_flagged = effective_dof(optimum), int(flagged.sum())
-    return Outcome(
-        optimum.logits, logits, loss, error, dof, n_flagged, len(sample.chosen), n_draws=0
-    )
+    dof, counts = effective_dof(optimum), (int(flagged.sum()), int(done.sum()))
+    return Outcome(before, logits, losses, loss, error, dof, *counts, n_draws=0)
+
+
+def _too_many(chosen: Tensor, refits: Refits) -> bool:
+    return refits == "flagged" and len(chosen) > SAMPLES[-1]
 
 
 def _sampled(sizes: Tensor, chosen: Tensor, most: int, seed: int) -> Sample:
@@ -226,47 +241,76 @@ def _of_groups(optimum: Optimum, units: Units, present: Tensor) -> tuple[Tensor,
 
 def _of_rows(optimum: Optimum, removed: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (N, K) by the formula, and every row's influence (N,)."""
-    inverse = _inverse_pairs(optimum)
+    fast, inverse = optimum.fast, _inverse_pairs(optimum)
     logits, influence = torch.empty_like(optimum.logits), torch.empty_like(removed)
     n_rows, n_classes = logits.shape
     for rows in row_slices(n_rows, max(1, CELLS // max(len(inverse), n_classes**2))):
-        x, z, aims = optimum.rows[rows], optimum.logits[rows], optimum.aims[rows]
-        leverages = _leverages(x, inverse, optimum.basis)
+        leverages = _leverages(fast.rows[rows], inverse, n_classes)
+        z, aims = optimum.logits[rows], optimum.aims[rows]
         move, influence[rows] = moved(leverages, torch.softmax(z, 1), aims, removed[rows])
         logits[rows] = z + move
     return logits, influence
 
 
 def _inverse_pairs(optimum: Optimum) -> Tensor:
-    """What x~_d x~_e counts for in A[k, l]: pairs d <= e down, pairs k <= j of contrasts across."""
-    size, width = optimum.basis.shape[1], optimum.rows.shape[1]
-    blocks = optimum.inverse.view(size, width, size, width)
-    k, j = torch.triu_indices(size, size)
+    """What x~_d x~_e counts for in A[k, l]: pairs d <= e down, pairs k <= l across."""
+    (n_classes, size), width = optimum.basis.shape, optimum.rows.shape[1]
+    blocks = optimum.inverse.view(size, width, size, width).permute(1, 3, 0, 2)
     d, e = torch.triu_indices(width, width)
-    between = blocks[k, :, j]  # (pairs of classes, D~, D~)
-    both = between[:, d, e] + between[:, e, d]
-    return (both * torch.where(d == e, 0.5, 1.0)).T
+    both = blocks[d, e] + blocks[e, d]
+    both *= torch.where(d == e, 0.5, 1.0)[:, None, None]
+    k, l = torch.triu_indices(n_classes, n_classes)  # noqa: E741  the letters of the formula
+    return (optimum.basis @ both @ optimum.basis.T)[:, k, l].to(optimum.fast.rows.dtype)
 
 
-def _leverages(x: Tensor, inverse: Tensor, basis: Tensor) -> Tensor:
+def _leverages(x: Tensor, inverse: Tensor, n_classes: int) -> Tensor:
     """A (B, K, K) of rows x~ (B, D~)."""
-    size = basis.shape[1]
-    k, j = torch.triu_indices(size, size)
-    contrasts = x.new_empty(len(x), size, size)
-    contrasts[:, k, j] = contrasts[:, j, k] = column_pairs(x, x, 0) @ inverse
-    return basis @ contrasts @ basis.T
+    pairs = column_pairs(x, x, 0) @ inverse
+    return pairs[:, _places(n_classes)].view(-1, n_classes, n_classes)
+
+
+@lru_cache(maxsize=8)
+def _places(n_classes: int) -> Tensor:
+    """Where [k, l] stands among the pairs k <= l (K^2,)."""
+    k, l = torch.triu_indices(n_classes, n_classes)  # noqa: E741
+    places = torch.empty(n_classes, n_classes, dtype=torch.long)
+    places[k, l] = places[l, k] = torch.arange(len(k))
+    return places.flatten()
 
 
 def moved(A: Tensor, p: Tensor, aims: Tensor, removed: Tensor) -> tuple[Tensor, Tensor]:
     """z_-i - z_i (B, K) and the influence (B,) of rows with leverages A (B, K, K).
 
-    With S = R R' and M = w R'AR: (I - w S A)^-1 = I + w R (I - M)^-1 R' A.
+    The trace of w S A bounds the influence. Where that is low, (I - w S A)^-1 is repeated: v =
+    w (p - t) + w S A v gains a digit or more by each round, and needs no K^3. Elsewhere, with
+    S = R R' and M = w R'AR, it is I + w R (I - M)^-1 R'A.
     """
-    R, w = root(p), removed[:, None, None]
-    pull = w * (p - aims)[..., None]
-    along, influence = resolvent(w * (R.mT @ A @ R), (R.mT @ (A @ pull))[..., 0], LARGEST)
-    move = A @ (pull + w * (R @ along[..., None]))
-    return move[..., 0], influence
+    w, along = removed[:, None], _times(A, p)
+    influence = removed * (p * (A.diagonal(dim1=1, dim2=2) - along)).sum(1)
+    pull, high = w * (p - aims), influence > INFLUENCE
+    move = _times(A, _repeated(A, p, w, torch.where(high[:, None], 0.0, pull)))
+    R, own, y = root(p[high]), A[high].double(), pull[high][..., None]
+    aside, influence[high] = resolvent(
+        w[high, None] * (R.mT @ own @ R), (R.mT @ (own @ y))[..., 0], LARGEST
+    )
+    move[high] = (own @ (y + w[high, None] * (R @ aside[..., None])))[..., 0]
+    return move, influence
+
+
+def _repeated(A: Tensor, p: Tensor, w: Tensor, pull: Tensor) -> Tensor:
+    """v (B, K) = pull + w S A v."""
+    v, enough = pull, 4 * torch.finfo(A.dtype).eps * float(pull.abs().max())
+    for _ in range(ROUNDS):
+        u = p * _times(A, v)
+        last, v = v, pull + w * (u - p * u.sum(1, keepdim=True))
+        if float((v - last).abs().max()) <= enough:
+            break
+    return v
+
+
+def _times(A: Tensor, v: Tensor) -> Tensor:
+    """A v (B, K), in A's own precision."""
+    return (A * v.to(A.dtype)[:, None]).sum(2).double()
 
 
 def effective_dof(optimum: Optimum) -> float:
@@ -275,20 +319,18 @@ def effective_dof(optimum: Optimum) -> float:
 
 
 def _judged(outcome: Outcome, jury: Jury) -> LeaveOneOut:
-    losses = jury.losses(outcome.logits)
     right = jury.truth.gather(1, outcome.logits.argmax(1, keepdim=True))[:, 0]
-    spread = standard_error(losses, jury.share, jury.units.of)
     return LeaveOneOut(
         outcome.logits,
-        losses,
+        outcome.losses,
         outcome.loss,
-        math.hypot(spread, outcome.sampling_error),
+        math.hypot(jury.spread(outcome.losses), outcome.sampling_error),
         weighted_mean(right, jury.share),
         outcome.effective_dof,
         outcome.n_flagged,
         outcome.n_refitted,
         tuple(torch.nonzero(jury.absent[jury.units.of])[:, 0].tolist()),
-        weighted_mean(jury.losses(outcome.whole), jury.share),
+        weighted_mean(outcome.before, jury.share),
         jury.share,
         jury.units.of,
         outcome.sampling_error,

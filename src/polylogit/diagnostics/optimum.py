@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from polylogit.optim.logits import row_slices
 from polylogit.optim.newton import newton
 from polylogit.optim.objective import SoftmaxObjective, contrast_basis, logits_of, written_out
 from polylogit.optim.penalty import Ridge
@@ -21,9 +22,11 @@ from polylogit.optim.preconditioner import cholesky
 from polylogit.optim.problem import Evaluation
 from polylogit.training import Fit, Prepared
 
-ROUGH = 1e-8  # nats per row still to gain, from which the Hessian is made again at a better point
+CLOSE, ROUGH = 1e-10, 1e-6  # nats per row still to gain: else the Hessian is made again, closer
 SETTLED = 1e-18  # nats per row: less does not show in any logit
 CHORDS, NEWTONS = 6, 50  # steps, at most
+FAST = torch.float32  # of products with all rows
+CELLS = 2**19  # numbers of a part of the rows at a time: they stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,38 +59,65 @@ class Optimum:
         """H^-1 (P, P)."""
         return torch.cholesky_inverse(self.factor)
 
-    def logits_at(self, points: Tensor, rows: Tensor) -> Tensor:
-        """z (B, n, K) of some rows (B, n) at each of the points (B, P)."""
-        z = self.products(points, rows)
-        return z if self.objective.offsets is None else z + self.objective.offsets[rows]
+    def products(self, moves: Tensor, rows: Tensor) -> Tensor:
+        """By how much each of the moves (B, P) of the point changes z (B, n, K) of rows (B, n)."""
+        return self.rows[rows] @ (self.basis @ self._apart(moves)).mT
 
-    def products(self, points: Tensor, rows: Tensor) -> Tensor:
-        """The same without offsets, so linear in the points."""
-        return self.rows[rows] @ self._weights(points).mT
+    def pulls(self, moves: Tensor) -> Tensor:
+        """sum_i w_i (p_i - p_i at the optimum) x~_i' in contrasts (B, P), for p_i after each move.
 
-    def all_logits(self, points: Tensor) -> Tensor:
-        """z (N, B, K) of all rows at each of the points (B, P), by one product."""
-        flat = self._weights(points).flatten(0, 1)
-        z = (self.rows @ flat.T).view(len(self.rows), len(points), -1)
-        return z if self.objective.offsets is None else z.add_(self.objective.offsets[:, None])
+        All of them share two products with the rows, in `FAST`, for the differences are small.
+        """
+        fast = self.fast
+        directions = (self.basis @ self._apart(moves)).transpose(0, 1).to(fast.rows.dtype)
+        total = torch.zeros(directions.shape, dtype=torch.float64)
+        step = max(1, CELLS // directions[..., 0].numel())
+        for part in row_slices(len(self.rows), step):
+            z = (directions.flatten(0, 1) @ fast.rows[part].T).view(*directions.shape[:2], -1)
+            p = torch.softmax(z.add_(fast.logits[:, None, part]), 0)
+            p.sub_(fast.probabilities[:, None, part])
+            total += p @ fast.weighted[part]
+        return (
+            (self.basis.T @ total.flatten(1)).view(-1, *total.shape[1:]).transpose(0, 1).flatten(1)
+        )
 
-    def _weights(self, points: Tensor) -> Tensor:
-        return self.basis @ points.view(len(points), -1, self.rows.shape[1])
+    def _apart(self, moves: Tensor) -> Tensor:
+        return moves.view(len(moves), -1, self.rows.shape[1])
+
+    @cached_property
+    def fast(self) -> Fast:
+        """What products with all rows take."""
+        weighted = self.rows * self.objective.weights[:, None]
+        logits = self.logits.T.to(FAST).contiguous()
+        return Fast(self.rows.to(FAST), weighted.to(FAST), logits, torch.softmax(logits, 0))
 
 
-def tighten(prepared: Prepared, fit: Fit) -> Optimum:
+@dataclass(frozen=True, eq=False)
+class Fast:
+    """Rows (N, D~), the same by their weights, logits and probabilities (K, N), in `FAST`."""
+
+    rows: Tensor
+    weighted: Tensor
+    logits: Tensor
+    probabilities: Tensor
+
+
+def tighten(prepared: Prepared, fit: Fit, close: float = CLOSE) -> Optimum:
     """The optimum near `fit`: certified is not enough, for the formula assumes a zero gradient.
 
     A gap of 1e-6 nats per row moves a logit by up to sqrt(2e-6 N). Newton steps on the exact
-    Hessian take that to rounding; most often steps with one Hessian will do.
+    Hessian take that to rounding; most often steps with one Hessian will do. That Hessian is of a
+    point from which no more than `close` nats per row were to gain.
     """
     basis = contrast_basis(prepared.n_classes)
     objective = objective_of(prepared, fit.alpha, basis, torch.float64)
     start = prepared.design.from_user(fit.model.weight, fit.model.bias)
     at = objective.evaluate(objective.join(*start))
     factor = cholesky(objective.curvature(at).matrix())
-    if _left(at, factor) > ROUGH:
-        at = lowest(objective, at)
+    for _ in range(NEWTONS):
+        if _left(at, factor) <= close:
+            break
+        at = _better(objective, at, factor)
         factor = cholesky(objective.curvature(at).matrix())
     for _ in range(CHORDS):
         if _left(at, factor) <= SETTLED:
@@ -100,6 +130,12 @@ def tighten(prepared: Prepared, fit: Fit) -> Optimum:
     logits = cast("Tensor", logits_of(at))
     aims = written_out(objective.targets, *logits.shape)
     return Optimum(objective, at.point, logits, rows, aims, factor)
+
+
+def _better(objective: SoftmaxObjective, at: Evaluation, factor: Tensor) -> Evaluation:
+    """After a full Newton step, or where that leads up, at the end of shorter ones."""
+    full = objective.evaluate(at.point - _step(at, factor))
+    return full if full.value < at.value else lowest(objective, at)
 
 
 def lowest(objective: SoftmaxObjective, at: Evaluation) -> Evaluation:

@@ -18,10 +18,11 @@ LOSS_CHANGE, INFLUENCE = 0.1, 0.3  # beyond either the formula is not trusted (n
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """Logits (N, K) with all rows and without each row's unit; the words are `LeaveOneOut`'s."""
+    """Losses (N,) with all rows; logits (N, K) and losses without. The words of `LeaveOneOut`."""
 
-    whole: Tensor
+    before: Tensor
     logits: Tensor
+    losses: Tensor
     loss: float
     sampling_error: float
     effective_dof: float
@@ -52,29 +53,31 @@ class Jury:
         return cls(truth, weights / weights.sum(), units, absent)
 
     def losses(self, logits: Tensor) -> Tensor:
-        """-sum_k t_k log p_k (N,), in nats; 0 log 0 = 0."""
-        logs = torch.log_softmax(logits, 1)
-        return -torch.where(self.truth > 0, self.truth * logs, 0.0 * logs).sum(1)
+        """-sum_k t_k log p_k (N,), in nats."""
+        sums = torch.logsumexp(logits, 1)
+        return sums * self.truth.sum(1) - (self.truth * logits).sum(1)
 
-    def rises(self, whole: Tensor, logits: Tensor) -> Tensor:
+    def rises(self, before: Tensor, losses: Tensor) -> Tensor:
         """How much each unit's rows lose by leaving, by their shares (U,), at least 0."""
-        return self._totals(self.losses(logits) - self.losses(whole)).clamp_min(0)
+        return self._totals(losses - before).clamp_min(0)
 
-    def flagged(self, whole: Tensor, logits: Tensor, influence: Tensor) -> Tensor:
+    def flagged(self, before: Tensor, losses: Tensor, influence: Tensor) -> Tensor:
         """Which units (U,) are beyond the formula's reach."""
-        change = self.losses(logits) - self.losses(whole)
         grown = torch.zeros(self.units.count, dtype=torch.bool)
-        grown[self.units.of[change > LOSS_CHANGE]] = True
+        grown[self.units.of[losses - before > LOSS_CHANGE]] = True
         return (grown | (influence > INFLUENCE)) & ~self.absent
 
-    def verdict(self, guess: Tensor, logits: Tensor, sample: Sample) -> tuple[float, float]:
+    def verdict(self, guessed: Tensor, losses: Tensor, sample: Sample) -> tuple[float, float]:
         """The mean loss, and its error by sampling, where only a sample of units was refitted.
 
-        `guess` (N, K) are the logits of the formula, `logits` the same with the refits in place.
+        `guessed` (N,) are the losses by the formula, `losses` the same with the refits in place.
         """
-        guessed, found = self.losses(guess), self.losses(logits)
-        change, error = difference.total(sample, self._totals(found - guessed)[sample.chosen])
+        change, error = difference.total(sample, self._totals(losses - guessed)[sample.chosen])
         return weighted_mean(guessed, self.share) + change, error
+
+    def spread(self, losses: Tensor) -> float:
+        """The standard error of their mean."""
+        return standard_error(losses, self.share, self.units.of)
 
     def _totals(self, values: Tensor) -> Tensor:
         return self.units.total(torch.where(self.share > 0, self.share * values, 0.0))

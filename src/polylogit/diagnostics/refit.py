@@ -29,7 +29,7 @@ STEPS = 40  # before Newton's method takes over
 MEMORY = 10  # pairs of L-BFGS
 FLAT, TRIALS = 0.5, 6  # of the first slope along a direction; and how often it is searched for
 SHORTEST, LONGEST = 0.1, 4.0  # change of a step between two trials
-AT_REST = 1e-4  # change of a logit by a step: less does not show in a loss
+AT_REST, SLOW = 1e-4, 1e-2  # change of a logit by a step: less does not show in a loss; in a mean
 LARGEST = 1 - 1e-12  # of the share of the curvature that one unit holds, before rounding
 
 
@@ -71,55 +71,64 @@ class Removal:
         solved: Tensor = torch.linalg.solve_triangular(factor.T, half[..., 0].T, upper=True)
         return solved.T
 
-    def gradient(self, points: Tensor) -> Tensor:
-        """The gradient (B, P) of every unit's own objective at its own point (B, P)."""
-        optimum, count = self.optimum, len(points)
-        shares = optimum.objective.weights.repeat(count, 1).scatter_add_(
-            1, self.rows, -self.removed
-        )
-        residual = torch.softmax(optimum.all_logits(points), 2).sub_(optimum.aims[:, None])
-        residual *= shares.T[:, :, None]
-        pull = (residual @ optimum.basis).flatten(1).T @ optimum.rows
-        return pull.view(count, -1) + optimum.ridge * points
+    def gradient(self, moves: Tensor) -> Tensor:
+        """The gradient (B, P) of every unit's own objective, moved from the optimum by (B, P)."""
+        optimum = self.optimum
+        return optimum.pulls(moves) + optimum.ridge * moves - self.own(moves)
+
+    def own(self, moves: Tensor) -> Tensor:
+        """What the rows that leave are of the gradient with all rows (B, P).
+
+        At the optimum that is 0, so without them it is less than nothing: no product with all rows.
+        """
+        z = self.logits(moves)
+        residual = (torch.softmax(z, 2) - self.optimum.aims[self.rows]) * self.removed[..., None]
+        pull = (residual @ self.optimum.basis).mT @ self.optimum.rows[self.rows]
+        return pull.flatten(1)
+
+    def logits(self, moves: Tensor) -> Tensor:
+        """z (B, n, K) of the rows that leave, after the moves (B, P)."""
+        return self.optimum.logits[self.rows] + self.optimum.products(moves, self.rows)
 
 
 def batches(count: int, size: int, optimum: Optimum) -> list[slice]:
-    """`count` units of `size` rows in parts whose logits and whose Q stay within `CELLS`."""
-    n_rows, n_classes = optimum.logits.shape
-    each = n_classes * max(n_rows, size * len(optimum.factor))
+    """`count` units of `size` rows in parts whose Q stay within `CELLS`."""
+    each = optimum.logits.shape[1] * size * len(optimum.factor)
     return row_slices(count, max(1, min(BATCH, CELLS // each)))
 
 
 def stepped(removal: Removal) -> Tensor:
     """z (B, n, K) of the left-out rows after one Newton step: approximate leave-one-out."""
-    points = _beginning(removal)
-    return removal.optimum.logits_at(points - removal.solve(removal.gradient(points)), removal.rows)
+    return removal.logits(removal.solve(removal.own(_nowhere(removal))))
 
 
-def refitted(removal: Removal) -> Tensor:
-    """z (B, n, K) of the left-out rows where each unit's own objective is lowest."""
-    points = _beginning(removal)
-    for unit in _descend(removal, points).tolist():
-        points[unit] = _alone(removal, unit)
-    return removal.optimum.logits_at(points, removal.rows)
+def refitted(removal: Removal, rest: float = AT_REST) -> Tensor:
+    """z (B, n, K) of the left-out rows where each unit's own objective is lowest.
+
+    A unit is there when a step changes none of its logits by more than `rest`.
+    """
+    moves = _nowhere(removal)
+    for unit in _descend(removal, moves, rest).tolist():
+        moves[unit] = _alone(removal, unit) - removal.optimum.point.flatten()
+    return removal.logits(moves)
 
 
-def _beginning(removal: Removal) -> Tensor:
-    return removal.optimum.point.flatten().repeat(len(removal.rows), 1)
+def _nowhere(removal: Removal) -> Tensor:
+    return torch.zeros(len(removal.rows), len(removal.optimum.factor), dtype=torch.float64)
 
 
-def _descend(removal: Removal, points: Tensor) -> Tensor:
-    """Move each of `points` (B, P) to rest, in place; which units did not come to rest."""
-    active = torch.arange(len(points))
-    here, gradient = removal, removal.gradient(points)
+def _descend(removal: Removal, moves: Tensor, rest: float) -> Tensor:
+    """Bring each of `moves` (B, P) from 0 to rest, in place; which units did not come to rest."""
+    active = torch.arange(len(moves))
+    here, gradient = removal, -removal.own(moves)
     pairs: list[Pair] = []
     for _ in range(STEPS):
         direction = -_secant_step(here, pairs, gradient)
-        t, there = _advance(here, points[active], gradient, direction)
+        t, there = _advance(here, moves[active], gradient, direction)
         step = t[:, None] * direction
-        points[active] += step
+        moves[active] += step
         pairs = [*pairs[1 - MEMORY :], Pair.of(step, there - gradient)]
-        moving = here.optimum.products(step, here.rows).abs().amax((1, 2)) > AT_REST
+        moving = here.optimum.products(step, here.rows).abs().amax((1, 2)) > rest
         active, gradient = active[moving], there[moving]
         if not len(active):
             break
@@ -160,11 +169,11 @@ def _secant_step(removal: Removal, pairs: list[Pair], gradient: Tensor) -> Tenso
 
 
 def _advance(
-    removal: Removal, points: Tensor, gradient: Tensor, direction: Tensor
+    removal: Removal, moves: Tensor, gradient: Tensor, direction: Tensor
 ) -> tuple[Tensor, Tensor]:
     """How far along (B,), and the gradient there: 1, unless the slope is not halved there."""
-    t, first = points.new_ones(len(points)), (gradient * direction).sum(1)
-    there, open_ = removal.gradient(points + direction), torch.arange(len(points))
+    t, first = moves.new_ones(len(moves)), (gradient * direction).sum(1)
+    there, open_ = removal.gradient(moves + direction), torch.arange(len(moves))
     for _ in range(TRIALS):
         slope = (there * direction).sum(1)[open_]
         steep = slope.abs() > FLAT * first[open_].abs()
@@ -173,7 +182,7 @@ def _advance(
             break
         root_of_secant = first[open_] / (first[open_] - slope)
         t[open_] *= root_of_secant.nan_to_num(1.0).clamp(SHORTEST, LONGEST)
-        trial = points[open_] + t[open_, None] * direction[open_]
+        trial = moves[open_] + t[open_, None] * direction[open_]
         there[open_] = removal.take(open_).gradient(trial)
     return t, there
 

@@ -43,16 +43,19 @@ def sampled(prepared: Prepared, fit: Fit, jury: Jury, refits: str, seed: int) ->
     roots = leverage_roots(operator, DRAWS, seed)
     guess, influence = _guessed(operator, roots, jury.units)
     guess[jury.absent[jury.units.of]] = math.nan
-    flagged = jury.flagged(operator.logits, guess, influence)
-    sample = _sample(jury, operator.logits, guess, refits, seed)
+    before, guessed = jury.losses(operator.logits), jury.losses(guess)
+    flagged = jury.flagged(before, guessed, influence)
+    sample = _sample(jury, jury.rises(before, guessed), refits, seed)
     logits = guess.clone()
     if len(sample.chosen):
         rows, parcel = _parcels(prepared, jury.units, sample.chosen, apart=refits == "all")
         logits[rows] = refitted_parcels(operator, rows, parcel, jury.units.removed[rows])
-    loss, error = jury.verdict(guess, logits, sample)
+    losses = jury.losses(logits)
+    loss, error = jury.verdict(guessed, losses, sample)
     return Outcome(
-        operator.logits,
+        before,
         logits,
+        losses,
         loss,
         error,
         _effective_dof(operator, roots),
@@ -87,13 +90,13 @@ def _effective_dof(operator: Operator, roots: Tensor) -> float:
     return float(operator.objective.weights @ spread.double())
 
 
-def _sample(jury: Jury, whole: Tensor, guess: Tensor, refits: str, seed: int) -> Sample:
-    """Which units to refit, in proportion to what they lose by leaving, within `MOST`."""
+def _sample(jury: Jury, rises: Tensor, refits: str, seed: int) -> Sample:
+    """Which units to refit, in proportion to what they lose by leaving (U,), within `MOST`."""
     present = torch.nonzero(~jury.absent)[:, 0]
     count = {"all": len(present), "none": 0}.get(
         refits, PARCELS * max(1, int(PARCEL * len(present)))
     )
-    sample = draw(jury.rises(whole, guess)[present], count, seed, least=LEAST, most=MOST)
+    sample = draw(rises[present], count, seed, least=LEAST, most=MOST)
     return Sample(present[sample.chosen], sample.chance)
 
 
