@@ -1,5 +1,7 @@
 """An optimum is brought to rounding, whatever it was."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,13 @@ def test_the_gradient_vanishes_and_the_factor_is_the_hessians(tol):
     close = 1e-6 if tol == 1e-9 else 1e-3  # the factor may be that of a point close by
     np.testing.assert_allclose(optimum.factor @ optimum.factor.T, hessian, atol=close)
     np.testing.assert_allclose(optimum.inverse @ hessian, torch.eye(6), atol=100 * close)
+
+
+def test_a_start_from_which_a_full_step_leads_up_is_no_trouble():
+    ready = prepared(*data())
+    fit = ready.fit(10.0)
+    far = replace(fit, model=replace(fit.model, weight=-20 * fit.model.weight))
+    assert torch.allclose(tighten(ready, far).point, tighten(ready, fit).point, atol=1e-8)
 
 
 def test_logits_are_those_of_the_model():

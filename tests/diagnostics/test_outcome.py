@@ -1,6 +1,7 @@
 """Rows are judged by their share, and a sample of refits stands for all."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ def test_losses_rises_and_flags():
     before, losses, aims = judges.losses(whole), judges.losses(left), torch.from_numpy(codes)
     truth = torch.nn.functional.cross_entropy(left, aims, reduction="none")
     np.testing.assert_allclose(losses, truth)
+    np.testing.assert_allclose(replace(judges, truth=3 * judges.truth).losses(left), 3 * truth)
     change = ((losses - math.log(4)) * judges.share).view(15, 2).sum(1)
     np.testing.assert_allclose(judges.rises(before, losses), change.clamp_min(0), atol=1e-15)
     influence = torch.zeros(15).double()
