@@ -299,7 +299,7 @@ def moved(A: Tensor, p: Tensor, aims: Tensor, removed: Tensor) -> tuple[Tensor, 
 
 def _repeated(A: Tensor, p: Tensor, w: Tensor, pull: Tensor) -> Tensor:
     """v (B, K) = pull + w S A v."""
-    v, enough = pull, 4 * torch.finfo(A.dtype).eps * float(pull.abs().max())
+    v, enough = pull, torch.finfo(A.dtype).eps ** (2 / 3) * float(pull.abs().max())
     for _ in range(ROUNDS):
         u = p * _times(A, v)
         last, v = v, pull + w * (u - p * u.sum(1, keepdim=True))
