@@ -8,7 +8,12 @@ from scipy.special import log_softmax
 from sklearn import metrics as oracle
 
 from polylogit.diagnostics.calibration import decomposed, log_complements, measure
-from polylogit.diagnostics.reliability import binned_error, smooth_error
+from polylogit.diagnostics.reliability import (
+    binned_error,
+    debiased_error,
+    reliability_curve,
+    smooth_error,
+)
 from polylogit.errors import InputError, TargetError
 
 
@@ -26,12 +31,17 @@ def test_every_class_and_the_top_label_are_events():
     for k, event in enumerate(result.classes):
         assert event.smooth_error == smooth_error(p[:, k], codes == k)
         assert event.binned_error == binned_error(p[:, k], codes == k, 10)
+        assert event.debiased_error == debiased_error(p[:, k], codes == k, 10)
+        assert event.curve.to_json() == reliability_curve(p[:, k], codes == k, 10).to_json()
         assert event.log_loss.loss == pytest.approx(oracle.log_loss(codes == k, p[:, k]), rel=1e-12)
     right = codes == p.argmax(1)
     assert result.top.seen == right.mean()
     assert result.top.said == pytest.approx(p.max(1).mean(), rel=1e-14)
     assert result.top.brier.loss == pytest.approx(oracle.brier_score_loss(right, p.max(1)))
-    assert json.loads(json.dumps(result.to_json(), allow_nan=False))["bins"] == 10
+    said = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert said["bins"] == 10
+    for name in ("said", "seen", "smooth_error", "debiased_error", "binned_error"):
+        assert said["top"][name] == getattr(result.top, name)
 
 
 def test_confidence_that_is_too_high_shows():
@@ -72,6 +82,15 @@ def test_complements_are_exact_at_both_ends():
     )
 
 
+def test_a_logarithm_may_be_rounded_to_above_0():
+    plain, rounded = (
+        measure(np.array([[top, -40.0], [-0.5, np.log(-np.expm1(-0.5))]]), np.array([0, 1])).top
+        for top in (0.0, 1e-15)
+    )
+    assert rounded.log_loss.loss == pytest.approx(plain.log_loss.loss, abs=1e-14)
+    assert rounded.smooth_error == pytest.approx(plain.smooth_error)
+
+
 def test_an_infinite_loss_is_null_in_json():
     log_p = np.array([[0.0, -np.inf], [0.0, -np.inf]])
     found = measure(log_p, np.array([1, 0])).to_json()
@@ -85,8 +104,15 @@ def test_an_infinite_loss_is_null_in_json():
         (np.log(np.full((2, 2), 0.5)), np.array([0, 2]), TargetError, "target 2 at position"),
         (np.log(np.full((2, 2), 0.5)), np.array([0]), InputError, "must share N"),
         (np.full((2, 2), np.nan), np.array([0, 1]), InputError, "sums to nan"),
+        (np.zeros((0, 2)), np.zeros(0, dtype=int), InputError, "N of at least 1"),
     ],
 )
 def test_what_is_no_prediction_is_refused(log_p, codes, error, message):
     with pytest.raises(error, match=message):
         measure(log_p, codes)
+
+
+def test_what_is_no_recalibration_is_refused():
+    log_p, codes = rows()
+    with pytest.raises(InputError, match="sums to"):
+        decomposed(log_p, log_p + 1, codes)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from polylogit.diagnostics.conformal import Scoring, conformal, rank
+from polylogit.diagnostics.conformal import Scoring, conformal, rank, rows_needed
 from polylogit.errors import InputError, OptionError, TargetError
 
 MAPIE = json.loads((Path(__file__).parents[1] / "files" / "mapie-1.6.0-lac.json").read_text())
@@ -83,9 +83,11 @@ def test_too_few_rows_give_the_full_set():
     assert made.sets(p).all()
     assert made.interval().tolist() == [[1.0, 1.0]]
     assert made.to_json()["threshold"] == [None]
-    enough = conformal(*pool(19)[:2], 0.95)
+    p, codes, _ = pool(19)
+    enough = conformal(p, codes, 0.95)
     assert not enough.full.any()
     assert enough.rank.tolist() == [19]
+    assert enough.threshold[0] == (1 - p[np.arange(19), codes]).max()
 
 
 def test_a_class_without_rows_is_in_every_set():
@@ -108,11 +110,40 @@ def test_the_rank_is_exact(n_rows, percent):
     assert rank(n_rows, percent / 100) == max(1, -(-(n_rows + 1) * percent // 100))
 
 
+@pytest.mark.parametrize("coverage", [1e-12, 0.07, 1 / 3, 0.5, 0.9, 0.995, 0.9999, 0.99999])
+def test_the_rows_needed_are_the_fewest_whose_rank_is_among_them(coverage):
+    least = rows_needed(coverage)
+    assert 1 <= rank(least, coverage) <= least
+    assert rank(least - 1, coverage) > least - 1
+    assert conformal(*pool(20)[:2], coverage).to_json()["rows_needed"] == least
+
+
+def test_a_row_on_the_threshold_is_inside_however_its_probabilities_are_rounded():
+    p, codes, _ = pool(100)
+    made = conformal(p, codes, 0.9)
+    last = int(np.argsort(1 - p[np.arange(100), codes])[made.rank[0] - 1])
+    again = p[last : last + 1].copy()
+    again[0, codes[last]] -= 4e-16  # as another block of rows may give it
+    assert made.sets(again, never_empty=False)[0, codes[last]]
+
+
 def test_the_scores_by_hand():
     p, u = np.array([[0.2, 0.5, 0.3]]), np.array([0.5])
     np.testing.assert_allclose(Scoring("lac").scores(p), [[0.8, 0.5, 0.7]])
     np.testing.assert_allclose(Scoring("aps").scores(p, u), [[0.9, 0.25, 0.65]])
     np.testing.assert_allclose(Scoring("raps", 0.1, 1).scores(p, u), [[1.1, 0.25, 0.75]])
+    np.testing.assert_allclose(Scoring("raps").scores(p, u), [[1.0, 0.25, 0.65]])
+
+
+def test_what_the_sets_say_of_themselves():
+    p, codes, _ = pool(50)
+    plain, other = conformal(p, codes), conformal(p, codes, 0.8, by_class=True, approximate=True)
+    said = [made.to_json() for made in (plain, other)]
+    names = ("coverage", "by_class", "approximate")
+    assert [[one[name] for name in names] for one in said] == [
+        [0.9, False, False],
+        [0.8, True, True],
+    ]
 
 
 def test_a_set_is_never_empty_unless_it_may_be():
@@ -126,8 +157,11 @@ def test_u_belongs_to_both_or_neither():
     p, codes, u = pool(50)
     with pytest.raises(OptionError, match="made with it"):
         conformal(p, codes, 0.9, scoring=Scoring("aps"), u=u).sets(p)
-    with pytest.raises(InputError, match="u must be"):
-        conformal(p, codes, 0.9, scoring=Scoring("aps"), u=u + 1)
+    with pytest.raises(OptionError, match="made without it"):
+        conformal(p, codes, 0.9, scoring=Scoring("aps")).sets(p, u)
+    for wrong in (u + 1, u - 1, u[1:], u[:1]):
+        with pytest.raises(InputError, match=r"u must be \(50,\) numbers from 0 to 1"):
+            conformal(p, codes, 0.9, scoring=Scoring("aps"), u=wrong)
 
 
 @pytest.mark.parametrize("coverage", [0, 1, 90, float("nan"), "0.9"])
@@ -150,3 +184,5 @@ def test_what_is_no_data_is_refused():
         Scoring("ap")
     with pytest.raises(OptionError, match="must be at least 0"):
         Scoring("raps", -1.0)
+    with pytest.raises(OptionError, match="must be at least 0"):
+        Scoring("raps", free_ranks=-1)

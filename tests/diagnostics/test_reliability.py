@@ -57,6 +57,14 @@ def test_bins_of_equal_mass_keep_ties_together():
     np.testing.assert_allclose(again.seen, curve.seen)
 
 
+def test_there_are_fifteen_bins_and_parts_of_rows_count_as_parts():
+    p, happened = event(0)
+    whole, halves = reliability_curve(p, happened), reliability_curve(
+        p, happened, weights=np.full(len(p), 0.5))  # fmt: skip
+    assert whole.bin.tolist() == list(range(15))
+    np.testing.assert_array_equal(halves.rows, whole.rows / 2)
+
+
 def test_the_binned_error_is_a_hand_count():
     p, happened = np.array([0.05, 0.05, 0.65, 0.65]), np.array([0, 0, 1, 0])
     assert binned_error(p, happened, 10) == pytest.approx((2 * 0.05 + 2 * 0.15) / 4, rel=1e-14)
@@ -72,6 +80,13 @@ def test_the_debiased_error_has_the_right_mean_where_the_plain_one_has_not():
     plain = np.mean([np.square(reliability_curve(said, h, 3, equal_mass=True).seen - [
         0.2, 0.5, 0.9]).mean() for h in draws])  # fmt: skip
     assert plain - (0.01 + 0 + 0.01) / 3 > 30 * error
+
+
+def test_the_debiased_error_has_bins_of_equal_mass():
+    p, happened = np.array([0.01, 0.01, 0.03, 0.03]), np.array([0, 0, 1, 0])  # one of equal width
+    chance = 0.5 * 0.5 / (2 - 1)
+    expected = (2 * 0.01**2 + 2 * ((0.5 - 0.03) ** 2 - chance)) / 4
+    assert debiased_error(p, happened, 2) == pytest.approx(expected, rel=1e-12)
 
 
 def smoothed_by_quadrature(p, happened, width):
@@ -97,6 +112,25 @@ def test_the_smooth_error_falls_to_zero_where_nothing_is_wrong():
     assert smooth_error(np.array([0.0, 1.0]), np.array([0, 1])) == 0.0
     small, large = (smooth_error(*event(3, n, 1.0)) for n in (200, 200_000))
     assert large < 0.01 < small
+
+
+@pytest.mark.parametrize("n_rows", [1, 5, 10])
+@pytest.mark.parametrize("said", [0.0, 1.0])
+def test_the_smooth_error_is_one_where_all_is_wrong(said, n_rows):
+    found = smooth_error(np.full(n_rows, said), np.full(n_rows, 1 - said))
+    assert 1 - 1e-9 <= found <= 1
+
+
+def test_the_smooth_error_is_that_of_the_event_that_does_not_happen():
+    p, happened = event(2, 60, 3.0)
+    p = p * 0.99 + 0.003  # on no border of the cells
+    assert smooth_error(1 - p, 1 - happened) == pytest.approx(smooth_error(p, happened), rel=1e-6)
+
+
+def test_a_row_without_weight_gets_what_the_next_lower_gets_or_the_lowest():
+    p, happened = np.array([0.1, 0.3, 0.4, 0.8]), np.array([1, 0, 1, 1])
+    weights = np.array([0, 1, 0, 1])
+    assert recalibrated(p, happened, weights=weights).tolist() == [0.0, 0.0, 0.0, 1.0]
 
 
 def test_recalibration_is_scikit_learns_isotonic_regression():
@@ -125,6 +159,15 @@ def test_the_decompositions_add_up_and_their_losses_are_scikit_learns():
         assert set(part.to_json()) >= {"calibration", "refinement", "uncertainty"}
 
 
+def test_a_logarithm_may_be_rounded_to_above_0():
+    plain, rounded = (
+        log_decomposition(np.array([top, -1.0]), np.array([-40.0, -0.5]), np.array([1, 0]))
+        for top in (0.0, 1e-15)
+    )
+    assert rounded.loss == pytest.approx(plain.loss, abs=1e-15)
+    assert rounded.refinement == plain.refinement
+
+
 def test_a_log_loss_far_below_rounding_is_kept():
     result = log_decomposition(np.array([0.0, 0.0]), np.array([-800.0, -700.0]), np.array([0, 1]))
     assert result.loss == 400.0
@@ -133,11 +176,12 @@ def test_a_log_loss_far_below_rounding_is_kept():
 @pytest.mark.parametrize(
     ("p", "happened", "message"),
     [
-        ([0.5, 1.5], [0, 1], "probability of row 1 is 1.5"),
+        ([0.5, 1.5], [0, 1], "probability of row 1 is 1.5, but must be from 0 to 1"),
         ([np.nan, 0.5], [0, 1], "probability of row 0 is nan"),
-        ([0.5, 0.5], [0, 2], "happened of row 1 is 2.0"),
+        ([0.5, 0.5], [0, 2], "happened of row 1 is 2.0, but must be 0 or 1"),
         ([0.5], [0, 1], "not \\(1,\\) and \\(2,\\)"),
         ([], [], "N at least 1"),
+        ([[0.5]], [[1]], "take one class at a time"),
     ],
 )
 def test_what_is_no_event_is_refused(p, happened, message):

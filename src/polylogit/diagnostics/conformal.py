@@ -206,7 +206,7 @@ def rows_needed(coverage: float) -> int:
     >>> rows_needed(0.9), rows_needed(0.95), rows_needed(0.99)
     (9, 19, 99)
     """
-    return max(1, math.ceil(coverage / (1 - coverage) - EXACT))
+    return max(1, math.ceil((coverage - EXACT) / (1 - coverage)))
 
 
 def _smallest(scores: np.ndarray, k: int) -> float:

@@ -169,7 +169,7 @@ def smooth_error(
         smoothed = idct(spectrum * np.exp(-np.square(wave * width) / 2), norm="ortho")
         return float(np.abs(smoothed).sum() - width)
 
-    return float(brentq(excess, 0.0, 1.0, xtol=1e-9)) if excess(0.0) > 0 else 0.0
+    return min(1.0, float(brentq(excess, 0.0, 2.0, xtol=1e-9)))  # E is 1 at most, but for rounding
 
 
 def recalibrated(
@@ -187,7 +187,7 @@ def recalibrated(
     levels, place = np.unique(event.p, return_inverse=True)
     rows = np.bincount(place, event.weights)
     seen = np.bincount(place, event.weights * event.happened) / rows
-    fitted = np.clip(isotonic_regression(seen, weights=rows).x, 0.0, 1.0)
+    fitted = isotonic_regression(seen, weights=rows).x
     return np.asarray(fitted[np.maximum(np.searchsorted(levels, p, side="right") - 1, 0)])
 
 
