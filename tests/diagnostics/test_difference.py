@@ -28,6 +28,8 @@ def test_no_size_counts_for_more_than_is_allowed():
     chance = chances(SIZES, 8, least=0.1, most=2.0)
     assert float(chance.max()) == 2 * 8 / 40 < float(chances(SIZES, 8, least=0.1).max())
     assert float(chance.sum()) == pytest.approx(8)
+    sample = draw(SIZES, 8, 0, least=0.1, most=2.0)
+    np.testing.assert_array_equal(sample.chance, chance[sample.chosen])
 
 
 def test_sizes_of_nothing_are_all_alike():
@@ -66,6 +68,20 @@ def test_sums_are_right_on_average_and_their_error_is_their_spread():
     assert sums.mean() == pytest.approx(float(values.sum()), abs=4 * sums.std() / math.sqrt(1000))
     assert np.sqrt((errors**2).mean()) == pytest.approx(sums.std(), rel=0.15)
     assert (np.abs(sums - float(values.sum())) < 3 * errors).mean() > 0.95
+
+
+def test_equal_chances_have_the_error_of_a_simple_random_sample():
+    values = torch.from_numpy(np.random.default_rng(1).normal(size=10))
+    sample = Sample(torch.arange(10), torch.full((10,), 0.25).double())
+    found, error = total(sample, values)
+    assert found == pytest.approx(40 * float(values.mean()))
+    assert error == pytest.approx(40 * math.sqrt(0.75 / 10) * np.std(values.numpy(), ddof=1))
+    sure = torch.cat([sample.chance, torch.ones(5).double()])
+    more = torch.cat([values, torch.full((5,), 7.0).double()])
+    told = total(Sample(torch.arange(15), sure), more)
+    assert told == (pytest.approx(found + 35), pytest.approx(error))  # the sure add no error
+    sure[9:] = torch.tensor([0.5, 1, 1, 1, 1, 1])
+    assert total(Sample(torch.arange(6), sure[9:]), more[9:])[1] == math.inf  # one has no spread
 
 
 def test_all_of_them_are_certain_and_one_of_many_says_nothing():

@@ -31,6 +31,14 @@ def test_small_classes_stay_in_every_training_set_and_single_rows_always_do():
         assert set(classes[folds != fold]) == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_row_alone_in_its_class_is_in_no_fold_wherever_it_stands(seed):
+    classes = np.random.default_rng(seed).permutation(np.r_[np.arange(60) % 3, 3, 4])
+    folds = folds_of_rows(classes, 5, seed)
+    np.testing.assert_array_equal(folds == -1, classes > 2)
+    assert np.bincount(folds[folds >= 0]).tolist() == [12] * 5
+
+
 def test_the_seed_deals_the_rows_out():
     classes = np.arange(100) % 3
     first, again, other = (folds_of_rows(classes, 5, seed) for seed in (0, 0, 1))
@@ -40,6 +48,7 @@ def test_the_seed_deals_the_rows_out():
     first, again = (folds_of_groups(np.round(mass), 5, seed) for seed in (0, 0))
     np.testing.assert_array_equal(first, again)
     assert (first != folds_of_groups(np.round(mass), 5, 3)).any()
+    np.testing.assert_array_equal(first, folds_of_groups(np.round(mass), 5))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -62,3 +71,30 @@ def test_a_group_with_all_of_a_class_is_never_held_out_and_two_are_held_apart():
         assert folds[2] != folds[3]
         assert (folds[1:] >= 0).all()
     assert folds_of_groups(np.eye(3), 2).tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("mass", "held"),
+    [
+        ([[1], [1], [1], [1], [4]], [[4], [4]]),  # the largest first
+        ([[7, 0], [3, 0], *[[0, 1]] * 4], [[3, 2], [7, 2]]),  # each class evenly, not the rows
+        ([[4, 0], [3, 0], *[[0, 1]] * 3], [[3, 2], [4, 1]]),  # an odd one to the emptier fold
+        ([[1, 0], [1, 0], [2, 0]], [[2, 0], [2, 0]]),  # a class that nobody has
+    ],
+)
+def test_folds_of_few_groups_are_as_even_as_can_be(mass, held):
+    mass = np.array(mass, dtype=float)
+    for seed in range(4):
+        folds = folds_of_groups(mass, 2, seed)
+        assert sorted(mass[folds == fold].sum(0).tolist() for fold in (0, 1)) == held
+
+
+@pytest.mark.parametrize("n_folds", [2, 3])
+def test_no_fold_ever_holds_all_of_a_class(n_folds):
+    rng = np.random.default_rng(0)
+    for seed in range(400):
+        mass = rng.uniform(size=(rng.integers(2, 7), 3)) * (rng.uniform(size=3) < 0.6)
+        mass *= rng.uniform(size=mass.shape) < 0.6
+        folds = folds_of_groups(mass, n_folds, seed)
+        for fold in range(n_folds):
+            assert ((mass[folds != fold] > 0).any(0) | (mass == 0).all(0)).all()

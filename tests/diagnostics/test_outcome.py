@@ -9,7 +9,7 @@ import torch
 from left_out import data, prepared
 
 from polylogit.diagnostics.difference import Sample
-from polylogit.diagnostics.outcome import Jury, standard_error
+from polylogit.diagnostics.outcome import Jury, standard_error, weighted_mean
 from polylogit.diagnostics.units import units_of
 
 
@@ -45,6 +45,32 @@ def test_losses_rises_and_flags():
     assert grown.tolist() == [True] * 7 + [False] * 8
     expected = [0, 1, 3, 4, 5, 6, 14]
     assert torch.nonzero(judges.flagged(before, losses, influence))[:, 0].tolist() == expected
+
+
+def test_rows_are_judged_by_their_own_probabilities():
+    X, _ = data()
+    soft = np.random.default_rng(0).dirichlet(np.ones(3), size=30)
+    ready = prepared(X, soft)
+    logits = torch.randn(30, 3, generator=torch.Generator().manual_seed(0)).double()
+    found = Jury.of(ready, units_of(ready, None)).losses(logits)
+    truth = torch.nn.functional.cross_entropy(logits, torch.from_numpy(soft), reduction="none")
+    np.testing.assert_allclose(found, truth)
+
+
+def test_rows_without_share_may_be_unknown():
+    judges, _ = jury()
+    whole, left = torch.zeros(30, 4).double(), torch.ones(30, 4).double() * torch.arange(4)
+    told = left.clone()
+    told[5] = math.nan  # the last of its class, which could not leave
+    values = judges.losses(left)
+    unknown, units = torch.where(judges.share > 0, values, math.nan), torch.arange(30)
+    assert weighted_mean(unknown, judges.share) == weighted_mean(values, judges.share)
+    before, found = judges.losses(whole), judges.losses(told)
+    np.testing.assert_array_equal(judges.rises(before, found), judges.rises(before, values))
+    kept = judges.share > 0
+    assert standard_error(unknown, judges.share, units) == pytest.approx(
+        np.std(values[kept].numpy(), ddof=1) / math.sqrt(29)
+    )
 
 
 def test_a_verdict_puts_the_guess_right_by_the_sample():

@@ -1,5 +1,7 @@
 """The problem of vector scaling against autograd and scipy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,15 @@ def test_a_line_is_the_function_along_it():
     assert curvature == pytest.approx(float(hessian_of(along, t)), rel=1e-12)
     torch.testing.assert_close(line.evaluate(0.7).point, point + 0.7 * direction)
     assert line.evaluate(0.7).value == pytest.approx(float(along(t)), rel=1e-14)
+
+
+@pytest.mark.parametrize("tol", [1e-1, 1e-3, 1e-6])
+@pytest.mark.parametrize("alpha", [1e-5, 1e-2, 1.0])
+def test_a_solution_is_as_near_to_the_least_as_it_says(alpha, tol):
+    made = replace(problem(), alpha=alpha)
+    start = torch.full((2, 3), 3.0, dtype=torch.float64)
+    near, least = (made.evaluate(solved(made, start, t)).value for t in (tol, 1e-14))
+    assert least - 1e-12 <= near <= least + tol
 
 
 def test_the_optimum_is_scipys():

@@ -45,7 +45,7 @@ def folds_of_groups(mass: np.ndarray, n_folds: int, seed: int = 0) -> np.ndarray
     folds = np.full(len(mass), NEVER)
     for group in order:
         brought = share[group]
-        everything = ((held + brought >= 1 - 1e-9) & (brought > 0)).any(1)
+        everything = (held + brought >= 1 - 1e-9).any(1)
         if everything.all():
             continue
         crowded = held @ brought + 1e-6 * held.sum(1)

@@ -29,7 +29,7 @@ class Units:
 
     def of_one_size(self, chosen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Chosen units (B,) that have equally many rows, and those rows (B, n)."""
-        sizes = torch.bincount(self.of, minlength=self.count)
+        sizes = torch.bincount(self.of)
         starts, order = sizes.cumsum(0) - sizes, torch.argsort(self.of, stable=True)
         for size in sizes[chosen].unique().tolist():
             same = chosen[sizes[chosen] == size]
