@@ -74,6 +74,21 @@ def test_train_losses_are_of_the_rows_that_were_fitted():
     assert found.table[0].train_loss == pytest.approx(np.mean(per_fold), rel=1e-4)
 
 
+def test_train_losses_are_by_the_weights_and_offsets_of_the_rows():
+    weights = np.random.default_rng(0).uniform(0.5, 2, 40)
+    X, codes, dataset = rows(weights)
+    moved = np.random.default_rng(1).normal(size=(40, 3))
+    found = cross_validate(dataset, (1.0,), folds=4, offset=moved)
+    per_fold = []
+    for fold in range(4):
+        kept = found.folds != fold
+        part = from_arrays(X[kept], codes[kept], sample_weight=weights[kept])
+        model = polylogit.fit(part, C=1.0, offset=moved[kept]).model
+        losses = log_losses(model.logits(X[kept]).numpy() + moved[kept], codes[kept])
+        per_fold.append(np.average(losses, weights=weights[kept]))
+    assert found.table[0].train_loss == pytest.approx(np.mean(per_fold), rel=1e-4)
+
+
 def test_with_as_many_folds_as_rows_it_is_leave_one_out():
     _, _, dataset = rows()
     folded, left = cross_validate(dataset, CS, folds=40), choose_C(dataset, CS)
@@ -93,7 +108,26 @@ def test_groups_are_held_out_whole_as_in_scikit_learn():
     for fold in range(4):
         assert set(codes[found.folds != fold]) == {0, 1, 2}
     logits = expected(X, codes, found.folds, 1.0)
-    assert found.table[0].loss == pytest.approx(log_losses(logits, codes).mean(), rel=1e-3)
+    losses = log_losses(logits, codes)
+    assert found.table[0].loss == pytest.approx(losses.mean(), rel=1e-3)
+    present, of = np.unique(groups, return_inverse=True)
+    sums = np.bincount(of, losses - losses.mean()) / 40
+    spread = np.sqrt((sums**2).sum() * len(present) / (len(present) - 1))
+    assert found.table[0].standard_error == pytest.approx(spread, rel=1e-2)
+
+
+def test_a_fold_that_nothing_is_left_for_is_no_fold():
+    X, codes, _ = rows()
+    groups = np.repeat([0, 1, 2], [10, 15, 15])
+    codes[:10], codes[10:] = 2, np.arange(30) % 2  # nobody else is of the class of group 0
+    found = cross_validate(from_arrays(X, codes), (1.0,), folds=3, groups=groups)
+    assert sorted(set(found.folds.tolist())) == [-1, 0, 1]
+    train = [
+        -polylogit.fit(from_arrays(X[kept], codes[kept]), C=1.0)
+        .model.log_probabilities(X[kept]).numpy()[np.arange(25), codes[kept]].mean()
+        for kept in (found.folds != 0, found.folds != 1)
+    ]  # fmt: skip
+    assert found.table[0].train_loss == pytest.approx(np.mean(train), rel=1e-4)
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -118,6 +152,13 @@ def test_the_path_is_that_of_leave_one_out_and_ends_past_the_lowest():
     losses = [line.loss for line in found.table]
     assert min(losses[-3:]) > min(losses[:-3])
     assert min(losses[-4:-1]) <= min(losses[:-4])
+    assert not found.stopped
+    for size in (1.0, 10**0.1):  # at one of them half of the rows would begin elsewhere
+        scaled = from_arrays(rows()[0] * size, rows()[1])
+        begin = cross_validate(scaled, folds=2).table[0].C
+        assert begin == grid(prepare(scaled))[0]
+    given = tuple(10.0**power for power in range(-2, 6))
+    assert tuple(line.C for line in cross_validate(dataset, given).table) == given
     end = cross_validate(dataset, (0.01, 0.1))
     assert end.note.endswith("of 2 values, at the end of the path")
 
@@ -137,8 +178,11 @@ def test_options_offsets_and_sparse_rows_go_with_the_fold():
     np.testing.assert_allclose(
         found.logits[held], part.model.logits(X[held]).numpy() + moved[held], atol=1e-3
     )
-    soft = cross_validate(from_arrays(X, np.eye(3)[codes]), (1.0,))
+    aims = 0.8 * np.eye(3)[codes] + 0.2 / 3
+    soft = cross_validate(from_arrays(X, aims), (1.0,))
     assert sorted(set(soft.folds)) == [0, 1, 2, 3, 4]
+    right = aims[np.arange(40), soft.logits.argmax(1)].mean()
+    assert soft.table[0].accuracy == pytest.approx(right)
     kinked = cross_validate(dataset, (1.0,), l1_ratio=1.0)
     assert kinked.table[0].loss != plain.table[2].loss
 
@@ -154,8 +198,21 @@ def test_rows_of_no_weight_are_in_no_mean_and_keep_no_class():
 
 def test_the_seed_deals_out_and_nothing_else_is_left_to_chance():
     _, _, dataset = rows()
-    first, again, other = (cross_validate(dataset, (1.0,), seed=seed) for seed in (0, 0, 1))
-    assert first.table == again.table != other.table
+    for groups in (None, np.arange(40) // 2):
+        first, again, other = (
+            cross_validate(dataset, (1.0,), groups=groups, seed=seed) for seed in (0, 0, 1)
+        )
+        assert first.table == again.table != other.table
+
+
+def test_groups_are_dealt_out_by_weight():
+    X, codes, _ = rows()
+    groups, weights = np.repeat(np.arange(4), 10), np.repeat([3.0, 1.0, 1.0, 1.0], 10)
+    codes = np.arange(40) % 2
+    found = cross_validate(
+        from_arrays(X, codes, sample_weight=weights), (1.0,), folds=2, groups=groups
+    )
+    assert sorted(np.bincount(found.folds, weights)) == [30, 30]
 
 
 def test_ctrl_c_ends_the_path_with_what_there_is():
@@ -187,8 +244,9 @@ def test_folds_that_cannot_be(folds):
 
 def test_what_cannot_work_is_said():
     X, codes, dataset = rows()
-    with pytest.raises(OptionError, match="seed must be a whole number from 0 to"):
-        cross_validate(dataset, seed=-1)
+    for seed in (-1, 2**63, True, 1.0):
+        with pytest.raises(OptionError, match=f"seed must be a whole number from 0 to {2**63 - 1}"):
+            cross_validate(dataset, seed=seed)
     with pytest.raises(OptionError, match="every group is the last of its class"):
         cross_validate(dataset, folds=2, groups=codes)
     with pytest.raises(OptionError, match="one label for each of the 40 rows"):

@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 
 import polylogit
 from polylogit.diagnostics.conformal import Scoring, conformal
-from polylogit.diagnostics.recalibration import calibrate, map_of
+from polylogit.diagnostics.recalibration import Calibrator, calibrate, map_of
 from polylogit.diagnostics.training_rows import TrainingRows
 from polylogit.errors import ModelFileError, OptionError, SchemaError, TargetError
 
@@ -59,6 +59,8 @@ def test_the_calibrated_model_is_better_on_new_rows(fitted):
         assert after < before - 0.05
         made = calibrate(rows.logits, y_of(rows), classes=(0, 1, 2), method=method)
         torch.testing.assert_close(honest.logits(X), made.compose(model).logits(X))
+        assert honest.record["calibration"]["method"] == method
+    assert rows.calibrated().record == rows.calibrated("matrix").record
 
 
 def y_of(rows):
@@ -78,7 +80,9 @@ def test_sets_nearly_cover_and_say_so(fitted):
     inner = conformal(model.probabilities(draw()[0]).numpy(), rows.codes, 0.9)
     seen = inner.sets(model.probabilities(X).numpy())[np.arange(len(y)), y].mean()
     assert seen < 0.82  # what the training rows say of themselves
-    by_class = rows.sets(0.8, by_class=True)
+    by_class = rows.sets(0.8, by_class=True, scoring=Scoring("aps"))
+    assert (by_class.coverage, by_class.scoring) == (0.8, Scoring("aps"))
+    assert (rows.sets().coverage, rows.sets().scoring) == (0.9, Scoring())
     assert by_class.n_rows.tolist() == np.bincount(rows.codes).tolist()
 
 
@@ -99,6 +103,23 @@ def test_a_calibrated_model_keeps_its_calibration(fitted, method, tmp_path):
         base.log_probabilities(draw()[0]), model.log_probabilities(draw()[0]), rtol=0, atol=1e-6
     )
     assert "calibration" not in base.record
+
+
+def test_any_map_of_a_calibrated_model_is_kept(fitted):
+    data, model = fitted
+    A = np.array([[0.5, 0.2, 0.0], [0.0, 0.8, -0.1], [0.1, 0.0, 0.4]])
+    schema = polylogit.Schema.for_array(K, model.classes)
+    record = {"calibrator": {"method": "matrix", "reads": "logits"}}
+    made = Calibrator(
+        polylogit.SoftmaxModel(
+            A - A.mean(1, keepdims=True), np.array([0.5, 0.0, -0.5]), schema, record
+        ),
+        "matrix",
+        "logits",
+    )
+    plain, rows = (TrainingRows.of(one, data) for one in (model, made.compose(model)))
+    expected = made.log_probabilities(plain.logits)
+    torch.testing.assert_close(rows.logits.log_softmax(1), expected, rtol=0, atol=1e-5)
 
 
 def test_weights_and_options_of_the_fit_count(fitted):
@@ -135,8 +156,10 @@ def test_the_last_row_of_a_class_is_missing():
     X, y = draw()
     y = np.where(y == 2, 0, y)
     y[5] = 2
-    data = polylogit.from_arrays(X, y)
+    weights = np.where(np.arange(N) == 5, 1.0, 2.0)
+    data = polylogit.from_arrays(X, y, sample_weight=weights)
     rows = TrainingRows.of(polylogit.fit(data, C=1.0).model, data)
+    assert rows.weights.tolist() == [2.0] * (N - 1)
     assert (rows.n_excluded, len(rows.codes)) == (1, N - 1)
     assert 2 not in rows.codes
     assert rows.calibrated("temperature").classes == (0, 1, 2)
@@ -153,6 +176,32 @@ def test_groups_leave_together(fitted):
     torch.testing.assert_close(rows.logits[~kept].log_softmax(1), truth, rtol=0, atol=0.05)
 
 
+@pytest.mark.parametrize("louder", [1.01, 1.1])
+def test_a_model_may_be_a_little_off_the_optimum_and_it_is_said_how_far(louder):
+    X, y = draw()
+    weights, factors = np.random.default_rng(4).uniform(1, 3, N), np.arange(1.0, D + 1)
+    data = polylogit.from_arrays(X, y, sample_weight=weights)
+    found = polylogit.fit(data, C=1.0, penalty_factors=factors, tol=1e-10)
+    best = found.model
+    off = replace(best, weight=best.weight * louder)
+    p = off.log_probabilities(X).numpy()[np.arange(N), y]
+    penalty = (off.weight.numpy() ** 2 @ factors).sum() / 2
+    above = (penalty - weights @ p) / weights.sum() - found.solution.objective
+    if louder == 1.01:
+        assert 1e-5 < above < 1e-4
+        assert TrainingRows.of(off, data).n_excluded == 0
+    else:
+        with pytest.raises(OptionError, match=f"the model is {above:.2g} nats a row from"):
+            TrainingRows.of(off, data)
+
+
+def test_what_cannot_be_left_out_is_known_before_a_fit(monkeypatch, fitted):
+    data, model = fitted
+    monkeypatch.setattr("polylogit.training.Prepared.fit", None)
+    with pytest.raises(OptionError, match="needs a group that is not the last of its class"):
+        TrainingRows.of(model, data, groups=draw()[1])
+
+
 def remembering(model, **said):
     return replace(model, record={**model.record, **said})
 
@@ -167,6 +216,8 @@ def test_what_are_not_the_rows_of_the_fit_is_refused(fitted):
         (model, polylogit.from_arrays(X[1:], y[1:]), OptionError, "199 rows, but .* fitted on 200"),
         (model, polylogit.from_arrays(X[:, 1:], y), SchemaError, "schema=model.schema"),
         (model, soft, TargetError, "with their labels"),
+        (model, replace(data, targets=None), TargetError, "with their labels"),
+        (model, polylogit.from_arrays(X, y + 1), SchemaError, "classes 1, 2, 3, the model 20"),
         (remembering(model, C=None), data, OptionError, "C below inf"),
         (remembering(model, l1_ratio=0.5), data, OptionError, "l1_ratio = 0.5"),
         (
