@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,13 +19,16 @@ from polylogit.app import cli
 from polylogit.app.commands.report import Trained, gather
 from polylogit.app.commands.report.coverage import COVERAGES, coverage
 from polylogit.app.commands.report.features import combinations, intervals
-from polylogit.app.texts.report import features, fitting, mistakes, trust
+from polylogit.app.texts.report import features, fitting, korean, mistakes, trust
 from polylogit.app.texts.report.page import page as whole_page
 from polylogit.app.texts.report.words import WORDS
+from polylogit.choice import RULES
 from polylogit.data.examples import EXAMPLES
 from polylogit.data.read import prepare, read_table, split
 from polylogit.diagnostics.calibration import measure
+from polylogit.diagnostics.conformal import conformal
 from polylogit.diagnostics.explain import explain
+from polylogit.optim.problem import Status
 
 
 @pytest.fixture(autouse=True)
@@ -162,6 +166,48 @@ def test_a_row_that_could_not_be_left_out_is_in_no_set():
     found = gather(outcome.model, data, "training", Trained(outcome, data))["coverage"]
     assert outcome.left_out.excluded == (40,)
     assert found["n_made"] + found["n_judged"] == 40
+
+
+@pytest.fixture
+def thrice():
+    """A file that holds every row three times, and says which rows are copies of one."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(81, 2))
+    y = np.where(x[:, 0] + rng.normal(size=81) > 0, "a", "b")
+    lines = (f"{u:.6f},{v:.6f},{y[who]},{who}\n" * 3 for who, (u, v) in enumerate(x))
+    Path("thrice.csv").write_text("u,v,y,who\n" + "".join(lines), encoding="utf-8")
+
+
+@pytest.mark.parametrize("more", ["--holdout 0.5", "--holdout 0", "--holdout 0.5 --refit"])
+def test_rows_of_a_group_are_all_in_the_same_half(capsys, monkeypatch, thrice, more):
+    made = []
+
+    def spied(p, *rest, **options):
+        made.append(p)
+        return conformal(p, *rest, **options)
+
+    monkeypatch.setattr(sys.modules[coverage.__module__], "conformal", spied)
+    typed(capsys, f"fit thrice.csv --target y --group who --report r.html --quiet {more}")
+    _, copies = np.unique(made[0].round(9), axis=0, return_counts=True)
+    assert copies.tolist() == [3] * len(copies)
+    assert abs(len(copies) - (81 if more == "--holdout 0" else 40) / 2) <= 1
+    assert any(WORDS["en"]["whole_groups"] in cell for cell in read("r.html").cells)
+
+
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_where_no_groups_are_known_the_page_says_what_that_means(capsys, thrice, lang):
+    line = "fit thrice.csv --target y --ignore who --model m.safetensors --report r.html --quiet"
+    typed(capsys, f"{line} --lang {lang}")
+    typed(capsys, f"evaluate m.safetensors thrice.csv --report e.html --json --lang {lang}")
+    for page in ("r.html", "e.html"):
+        assert any(WORDS[lang]["no_groups"] in cell for cell in read(page).cells)
+
+
+def test_every_row_is_in_a_half_even_where_its_group_has_all_of_a_class():
+    p, codes = np.full((40, 3), 1 / 3), np.repeat([0, 1, 2], [19, 19, 2])
+    found = coverage(p, codes, np.repeat(np.arange(20), 2))
+    assert found["n_made"] + found["n_judged"] == 40
+    assert coverage(p, codes, np.zeros(40))["why"] == "few"
 
 
 def test_rows_with_weights_are_told_that_sets_count_them_once():
@@ -492,6 +538,58 @@ def test_a_path_that_nobody_walked_is_a_sentence(capsys):
     choice = {"C": 1.0, "table": [], "note": note}
     assert note in Reader(fitting.path({"choice": choice}, WORDS["en"])).cells
     assert fitting.path({"choice": None}, WORDS["en"]) == ""
+
+
+def chosen(**said):
+    """A choice of three values as plain data, and what a page in Korean says of it."""
+    table = [{"C": C} for C in (0.1, 1.0, 10.0)]
+    plain = {"C": 1.0, "note": "", "table": table, "rule": "lowest", "alone": 0, "stopped": False}
+    return korean.note(plain | said, said.get("l1_ratio", 0.0))
+
+
+def test_how_c_was_chosen_is_told_in_korean_from_the_values():
+    assert chosen() == "하나 뺀 손실이 가장 낮은 값, 3개 가운데"
+    assert chosen(rule="one-standard-error").startswith(korean.RULES["one-standard-error"])
+    assert chosen(C=10.0).endswith("가운데; 경로의 끝")
+    assert chosen(C=0.1, alone=2).endswith("; 경로의 끝; 빼면 클래스가 비는 2개 행은 빼지 못했다")
+    assert chosen(stopped=True).endswith("; 경로가 끝나기 전에 손으로 멈추었다")
+    assert "손으로 멈추었다" in chosen(table=[], stopped=True)
+    assert "l1_ratio = 0" in chosen(table=[], l1_ratio=0.5)
+    assert "C를 1로 두었다" in chosen(table=[])
+    assert korean.RULES.keys() == RULES.keys()
+
+
+@pytest.mark.parametrize("status", Status)
+def test_how_a_solve_ended_is_told_in_korean_from_the_values(status):
+    record = {"solver": "newton", "certified": status is Status.CERTIFIED} | (
+        {} if status is Status.UNCERTIFIED else {"gap": 2.5e-7}
+    )
+    ended = {"status": status.name, "passes": 7, "seconds": 1.25}
+    told = korean.status(record, ended)
+    assert ("2.5e-07냇" in told) == ("gap" in record)
+    assert "데이터를 7번 읽고 1.25초 걸렸다 (newton)." in told
+    assert told.endswith(korean.ENDS[status.name])
+    later = korean.status(record, None)
+    assert later.endswith(
+        "(newton)." + korean.ENDS["CERTIFIED" if record["certified"] else "unknown"]
+    )
+
+
+@pytest.mark.parametrize("line", ["", " --l1-ratio 0.5", " --C 0.1", " --rule one-standard-error"])
+def test_a_page_in_korean_has_no_sentence_of_the_library(capsys, line):
+    typed(capsys, f"{FIT.replace(' --C 0.001', '')}{line} --lang ko")
+    typed(capsys, "evaluate m.safetensors penguins --report e.html --json --lang ko")
+    for page in ("r.html", "e.html"):
+        cells = read(page).cells
+        english = [cell for cell in cells if re.search(r"[a-z]+ [a-z]+ [a-z]+", cell)]
+        assert all(cell.startswith(":root {") for cell in english)  # the style sheet
+        assert any("넘게 나쁘지 않다고 증명되었다" in cell for cell in cells)
+
+
+def test_the_proof_is_of_the_fit_that_is_saved(capsys):
+    typed(capsys, f"{FIT} --refit")
+    status = polylogit.load("m.safetensors").record["status"]
+    assert any(status in cell for cell in read("r.html").cells)
 
 
 def test_names_cannot_break_the_page():

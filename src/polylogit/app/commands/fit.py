@@ -84,7 +84,7 @@ def fit(request: FitRequest, watch: Watch) -> dict[str, Any]:
     table = read_rows(request, request.data)
     refuse_nameless(table, request.target)
     table, groups = apart(table, request.group)
-    training, held_out, own = part_groups(table, groups, request)
+    training, held_out, own, others = part_groups(table, groups, request)
     dataset = encode_training(training, request, part=held_out is not None)
     evaluation = None if held_out is None else encode_judges(held_out, request, dataset.schema)
     outcome = train_rows(dataset, request, watch, request.checkpoint, own)
@@ -100,9 +100,10 @@ def fit(request: FitRequest, watch: Watch) -> dict[str, Any]:
     if request.report is not None:
         watch.stage(f"writing {request.report}")
         judged, where = (dataset, "training") if evaluation is None else (evaluation, "holdout")
-        rows = table if held_out is None else held_out
-        trained = Trained(outcome, dataset, request.intercept)
-        write(request.report, gather(judged_model, judged, where, trained, rows), request.lang)
+        rows, whose = (table, groups) if held_out is None else (held_out, others)
+        trained = Trained(outcome, dataset, request.intercept, request.rule)
+        told = gather(judged_model, judged, where, trained, rows, whose)
+        write(request.report, told, request.lang)
     head = {"source": table.source, "n_rows": table.n_rows, "refit": refit}
     tail = {
         "holdout": None if scores is None else scores.to_json(),
@@ -201,10 +202,10 @@ def apart(table: Table | Matrix, group: str | None) -> tuple[Table | Matrix, np.
 
 def part_groups(
     table: Table | Matrix, groups: np.ndarray | None, request: FitRequest
-) -> tuple[Table | Matrix, Table | Matrix | None, np.ndarray | None]:
-    """As `part_rows`, and the groups of the rows to learn from; no group is on both sides."""
+) -> tuple[Table | Matrix, Table | Matrix | None, np.ndarray | None, np.ndarray | None]:
+    """As `part_rows`, and the groups of the rows of either; no group is on both sides."""
     if groups is None or request.holdout == 0:
-        return *part_rows(table, request), groups
+        return *part_rows(table, request), groups, None
     _refuse_unlearnable(table, request)
     different, codes = np.unique(groups, return_inverse=True)
     order = np.random.default_rng(request.seed).permutation(len(different))
@@ -212,7 +213,8 @@ def part_groups(
     if count < 1:
         raise TargetError(f"{table.source}: all rows are of one --group, so none can be held out")
     held = np.isin(codes, order[:count])
-    return table.take(np.flatnonzero(~held)), table.take(np.flatnonzero(held)), groups[~held]
+    kept, out = (table.take(np.flatnonzero(rows)) for rows in (~held, held))
+    return kept, out, groups[~held], groups[held]
 
 
 def _refuse_unlearnable(table: Table | Matrix, request: FitRequest) -> None:

@@ -36,6 +36,7 @@ class Trained:
     outcome: Choice
     dataset: Dataset
     intercept: bool = True
+    rule: str = "lowest"
 
 
 def write(path: Path, told: dict[str, Any], lang: str) -> None:
@@ -49,16 +50,19 @@ def gather(
     where: str,
     trained: Trained | None = None,
     rows: Placed | None = None,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """All that the page shows; `where` says which rows it was judged on: holdout, training, data.
 
-    `rows` is the table that `judged` was made from, and knows the lines of its rows.
+    `rows` is the table that `judged` was made from, and knows the lines of its rows; `groups` (N,)
+    are theirs, if they have any.
 
     Raises `OptionError` for rows that stay in a file: a report looks at each of them.
     """
     if isinstance(judged.features, StoredRows):
         raise OptionError("--report looks at every row, so they must fit in memory; omit --memory")
     outcome = None if trained is None else trained.outcome
+    record = model.record if outcome is None else outcome.model.record
     codes = label_codes(judged)
     log_p = model.log_probabilities(judged.features).numpy()
     scores = score(log_p, codes, judged.weights)
@@ -67,12 +71,13 @@ def gather(
         "where": where,
         "classes": [str(label) for label in model.classes],
         "columns": _columns(model, judged),
-        "record": {k: v for k, v in model.record.items() if isinstance(v, (str, int, float, bool))},
+        "record": {k: v for k, v in record.items() if isinstance(v, (str, int, float, bool))},
         "scores": scores.to_json(),
         "calibration": measure(log_p, codes, weights=judged.weights).to_json(),
         "convergence": _convergence(outcome),
-        "choice": None if outcome is None else _choice(outcome),
-        "coverage": _coverage(log_p, codes, where, outcome),
+        "ended": None if outcome is None else _ended(outcome),
+        "choice": None if trained is None else _choice(trained),
+        "coverage": _coverage(log_p, codes, groups, where, outcome),
         "weighted": judged.weights is not None,
         "features": _features(model, trained),
         "counted": _place(rows, 0)[0],
@@ -111,6 +116,16 @@ def _convergence(outcome: Fit | None) -> list[list[float]]:
     return [list(pair) for pair in told]
 
 
+def _ended(outcome: Fit) -> dict[str, Any]:
+    """What a model file does not remember of the solve."""
+    cost = outcome.solution.statistics
+    return {
+        "status": outcome.solution.status.name,
+        "passes": cost.passes,
+        "seconds": cost.seconds,
+    }
+
+
 def _features(model: SoftmaxModel, trained: Trained | None) -> dict[str, Any]:
     """What moves each class; of the fit on all rows, where there is one."""
     if trained is None:
@@ -118,26 +133,35 @@ def _features(model: SoftmaxModel, trained: Trained | None) -> dict[str, Any]:
     return intervals(trained.outcome.model, trained.dataset, intercept=trained.intercept)
 
 
-def _choice(outcome: Choice) -> dict[str, Any]:
+def _choice(trained: Trained) -> dict[str, Any]:
     """The C of the fit, and the path that it was chosen from, if it was chosen."""
+    outcome, left = trained.outcome, trained.outcome.left_out
     return {
         "C": outcome.C if math.isfinite(outcome.C) else None,
         "note": outcome.note,
+        "rule": trained.rule,
+        "alone": 0 if left is None else len(left.excluded),
+        "stopped": outcome.stopped,
         "table": [line.to_json() for line in outcome.table],
     }
 
 
 def _coverage(
-    log_p: np.ndarray, codes: np.ndarray, where: str, outcome: Choice | None
+    log_p: np.ndarray,
+    codes: np.ndarray,
+    groups: np.ndarray | None,
+    where: str,
+    outcome: Choice | None,
 ) -> dict[str, Any]:
     """Prediction sets, which take rows that the model was not fitted on, or nearly so."""
     if where != "training":
-        return coverage(np.exp(log_p), codes)
+        return coverage(np.exp(log_p), codes, groups)
     if outcome is None or outcome.left_out is None:
         return {"why": "training", "sets": []}
     p = softmax(outcome.left_out.logits, 1).numpy()
     known = np.isfinite(p).all(1)
-    return coverage(p[known], codes[known], approximate=True)
+    own = None if groups is None else groups[known]
+    return coverage(p[known], codes[known], own, approximate=True)
 
 
 def _base_rate_loss(scores: Scores) -> float:

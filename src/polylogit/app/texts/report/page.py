@@ -7,6 +7,7 @@ from typing import Any
 
 from polylogit.app.texts.report.features import columns, strongest
 from polylogit.app.texts.report.fitting import path, proof
+from polylogit.app.texts.report.korean import in_korean
 from polylogit.app.texts.report.mistakes import confusion, worst
 from polylogit.app.texts.report.style import STYLE
 from polylogit.app.texts.report.tables import cards, note
@@ -19,6 +20,7 @@ SECTIONS = (proof, path, confusion, reliability, by_class, sets, strongest, wors
 def page(told: dict[str, Any], lang: str) -> str:
     """The whole page; every name that a user chose is escaped."""
     words = WORDS[lang]
+    told = in_korean(told) if lang == "ko" else told
     title = escape(words["title"].format(source=told["source"]))
     parts = "".join(part(told, words) for part in (head, *SECTIONS))
     return (

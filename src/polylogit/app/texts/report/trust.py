@@ -113,9 +113,10 @@ def _set_notes(told: dict[str, Any], words: dict[str, str]) -> list[str]:
     """Where the sets are from, and how their numbers are meant."""
     found = told["coverage"]
     halves = words["halves"].format(made=found["n_made"], judged=found["n_judged"])
+    groups = words["whole_groups" if found["grouped"] else "no_groups"]
     nearly = [words["nearly"]] if found["approximate"] else []
     once = [words["once"]] if told["weighted"] else []
-    return [halves, *nearly, words["luck"], words["never_empty"], *once]
+    return [halves, groups, *nearly, words["luck"], words["never_empty"], *once]
 
 
 def _set_cells(one: dict[str, Any]) -> list[str]:

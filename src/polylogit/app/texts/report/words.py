@@ -59,8 +59,11 @@ WORDS = {
         "single": "sets of one class",
         "holds": "sets with the truth",
         "between": "coverage between",
-        "halves": "Sets (LAC) whose thresholds come from {made} of these rows, drawn by chance; "
-        "the other {judged} are counted here.",
+        "halves": "Sets (LAC) whose thresholds come from {made} of these rows; the other {judged} "
+        "are counted here.",
+        "whole_groups": "Rows of one group are all in the same half. The last column counts them "
+        "as if each stood alone, so it is too narrow where rows of a group are alike.",
+        "no_groups": "The halves are drawn row by row: rows that belong together can be in both.",
         "nearly": "Each row was judged by a fit without it (leave-one-out), which is nearly as "
         "good as rows of their own, but without the proof.",
         "luck": "The last column: where the true coverage of such thresholds lies, in 95 % of all "
@@ -72,8 +75,8 @@ WORDS = {
         "no_sets_training": "Sets that hold the truth as often as asked need rows that the model "
         "was not fitted on, and all rows went into the fit. Use --holdout, "
         "or leave C to be chosen.",
-        "no_sets_few": "There are too few rows to set the thresholds by one half and to judge "
-        "them by the other.",
+        "no_sets_few": "There are too few rows, or groups of them, to set the thresholds by one "
+        "half and to judge them by the other.",
         "strongest": "What moves each class most",
         "strongest_note": "Change of the logit against the mean class: of a number over its range "
         "in training, of a category against the mean of its column's categories.",
@@ -168,8 +171,10 @@ WORDS = {
         "single": "클래스가 하나뿐인 집합",
         "holds": "정답을 담은 집합",
         "between": "포함률의 범위",
-        "halves": "이 행 가운데 무작위로 뽑은 {made}개로 문턱을 정한 집합(LAC)이다. "
-        "나머지 {judged}개로 세었다.",
+        "halves": "이 행 가운데 {made}개로 문턱을 정한 집합(LAC)이다. 나머지 {judged}개로 세었다.",
+        "whole_groups": "같은 묶음의 행은 모두 같은 절반에 있다. 마지막 열은 행을 하나씩 따로 "
+        "세므로, 묶음 안의 행이 서로 닮았으면 너무 좁다.",
+        "no_groups": "절반은 행마다 따로 뽑았으므로, 같은 묶음의 행이 양쪽에 있을 수 있다.",
         "nearly": "행마다 그 행을 뺀 학습으로 판단했다(하나 빼기). "
         "따로 둔 행에 가깝지만 증명은 없다.",
         "luck": "마지막 열: 같은 수의 행을 뽑을 때 95 %에서 문턱의 참 포함률이 놓이는 범위다.",
@@ -179,7 +184,7 @@ WORDS = {
         "no_sets_training": "바라는 만큼 정답을 담는 집합에는 학습에 쓰지 않은 행이 필요한데, "
         "모든 행을 학습에 썼다. --holdout을 쓰거나 C를 "
         "고르게 두면 된다.",
-        "no_sets_few": "행이 너무 적어서 절반으로 문턱을 정하고 나머지로 판단할 수 없다.",
+        "no_sets_few": "행이나 묶음이 너무 적어서 절반으로 문턱을 정하고 나머지로 판단할 수 없다.",
         "strongest": "클래스마다 가장 크게 움직이는 것",
         "strongest_note": "클래스 평균에 견준 로짓의 변화. 수는 학습 때의 범위만큼 바뀔 때, "
         "범주는 같은 열의 범주 평균에 견준 값이다.",
