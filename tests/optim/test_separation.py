@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 from sklearn.datasets import load_iris, load_wine
 
@@ -81,3 +82,31 @@ def test_directions_that_separate_in_turn_are_all_found():
 def test_an_open_question_that_is_too_large(monkeypatch):
     monkeypatch.setattr(separation, "LARGEST_PROGRAM", 10)
     assert open_directions([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1]) is None
+
+
+def test_a_direction_that_ranks_every_row_needs_no_program(monkeypatch):
+    monkeypatch.setattr(separation, "LARGEST_PROGRAM", 10)
+    rows, codes = np.array([[1.0, -1.0], [1.0, 2.0]]), np.array([0, 1])
+    known = np.array([[0.0, 0.0], [0.0, 1.0]])
+    assert len(undetermined(rows, codes, 2, known)) == 4
+    assert undetermined(rows, codes, 2, -known) is None
+
+
+def can_be_positive(margins, at):
+    """Whether margin `at` can be positive while none is negative, by a program of its own."""
+    answer = scipy.optimize.linprog(
+        -margins[at], A_ub=-margins, b_ub=np.zeros(len(margins)), bounds=(-1, 1)
+    )
+    return -answer.fun > 1e-6
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_each_margin_has_the_answer_of_a_program_of_its_own(seed):
+    """Small whole numbers: classes that touch, and directions that separate in turn."""
+    rng = np.random.default_rng(seed)
+    rows = np.column_stack([np.ones(12), rng.integers(0, 3, size=(12, 3))]).astype(float)
+    codes = np.where(rows[:, 1] == 2, 2, rng.integers(0, 2, size=12))
+    margins = separation._margin_rows(rows, codes, 3)
+    dense = margins.toarray()
+    expected = [can_be_positive(dense, at) for at in range(len(dense))]
+    assert separation._can_be_positive(margins).tolist() == expected

@@ -54,16 +54,16 @@ def is_separable(
     if design.n_rows * n_classes * columns * 2 > LARGEST_PROGRAM:
         return None
     margins = _margin_rows(_dense_rows(design, intercept, free), codes.cpu().numpy(), n_classes)
-    found = _steepest(margins, np.ones(margins.shape[0], dtype=bool))
+    found = _steepest(margins)
     return None if found is None else bool(found.any())
 
 
-def _steepest(margins: scipy.sparse.csr_array, wanted: np.ndarray) -> np.ndarray | None:
-    """The direction that maximises the sum of the margins `wanted`, none being negative.
+def _steepest(margins: scipy.sparse.csr_array) -> np.ndarray | None:
+    """The direction that maximises the sum of the margins, none being negative.
 
     Zero where no direction makes one of them positive; None where the program fails.
     """
-    total = np.asarray(margins[wanted].sum(0)).ravel()
+    total = np.asarray(margins.sum(0)).ravel()
     answer = scipy.optimize.linprog(
         -total, A_ub=-margins, b_ub=np.zeros(margins.shape[0]), bounds=(-1, 1), method="highs"
     )
@@ -73,19 +73,24 @@ def _steepest(margins: scipy.sparse.csr_array, wanted: np.ndarray) -> np.ndarray
     return np.asarray(answer.x if rises else np.zeros_like(total))
 
 
-def undetermined(rows: np.ndarray, codes: np.ndarray, n_classes: int) -> np.ndarray | None:
+def undetermined(
+    rows: np.ndarray, codes: np.ndarray, n_classes: int, known: np.ndarray | None = None
+) -> np.ndarray | None:
     """A basis (m, K, q) of the directions that the likelihood leaves open in its limit.
 
     `rows` (N, q) with a column of ones for the bias, columns of about one size. A difference of
     coefficients has a finite estimate if and only if it is 0 in every direction of the basis. At
     least the shifts shared by all classes are in it; where nothing is separated, nothing else is.
-    None where the program is too large to ask.
+    `known` (K, q) is a direction to try first: if it ranks the true class of every row first, all
+    is open, and nothing else needs to be asked. None where the program is too large to ask.
 
     >>> rows = np.array([[1.0, -1.0], [1.0, 0.0], [1.0, 1.0]])
     >>> [len(undetermined(rows, np.array(codes), 2)) for codes in ([0, 1, 0], [0, 0, 1])]
     [2, 4]
     """
     n_rows, q = rows.shape
+    if known is not None and separates(torch.tensor(rows @ known.T), torch.tensor(codes)):
+        return np.eye(n_classes * q).reshape(-1, n_classes, q)
     if n_rows * n_classes * q * 2 > LARGEST_PROGRAM:
         return None
     margins = _margin_rows(rows, codes, n_classes)
@@ -101,18 +106,19 @@ def undetermined(rows: np.ndarray, codes: np.ndarray, n_classes: int) -> np.ndar
 def _can_be_positive(margins: scipy.sparse.csr_array) -> np.ndarray | None:
     """Which margins some direction makes positive while none is negative.
 
-    Directions that separate may be added up, so what each program finds is taken out of the next.
+    Directions that separate may be added up, the first many times over: so a margin that one of
+    them makes positive binds the next no more, and leaves the program.
     """
-    positive = np.zeros(margins.shape[0], dtype=bool)
-    while not positive.all():
-        direction = _steepest(margins, ~positive)
+    held = np.arange(margins.shape[0])
+    while len(held):
+        direction = _steepest(margins[held])
         if direction is None:
             return None
-        risen = ~positive & (margins @ direction > SEEN)
+        risen = margins[held] @ direction > SEEN
         if not risen.any():
             break
-        positive |= risen
-    return positive
+        held = held[~risen]
+    return ~np.isin(np.arange(margins.shape[0]), held)
 
 
 def _dense_rows(design: Design, intercept: bool, free: Tensor | None) -> np.ndarray:

@@ -94,8 +94,10 @@ def _derivative(
     lead = own - (p @ own)[:, None]  # B_kd - sum_m p_m B_md
     f = p * lead
     # df_k/dz_j = S_kj lead_k - p_k f_j, with S_kj = p_k (d_kj - p_j)
-    slope = _spread(f, p, share, rows) - np.einsum("ik,ij,id->kjd", p * share[:, None], f, rows)
-    slope[:, :, column] += np.diag(share @ p) - (p * share[:, None]).T @ p
+    weighed = p * share[:, None]
+    slope = _spread(f, p, share, rows)
+    slope -= np.einsum("ik,ij,id->kjd", weighed, f, rows, optimize=True)
+    slope[:, :, column] += np.diag(share @ p) - weighed.T @ p
     return share @ f, _flat(slope)
 
 

@@ -21,19 +21,13 @@ dS_jk/dz_m = d_jk S_jm - S_jm p_k - p_j S_km.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
 import scipy.special
 
 from polylogit.errors import SolveError
-
-CONVERGED = 1e-18  # of the squared Newton step in standard errors
-STALLED = 1e-8  # of the same: below, a step that cannot rise is rounding, not failure
-OVERSHOT = 0.5  # of the first slope along a step: falling more than that, it went too far
-MOST_STEPS = 500
-ROUNDING = 1e-13  # of a value
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,20 +90,41 @@ class Likelihood:
 
     def score(self, state: State) -> np.ndarray:
         """The gradient of the value (Jq,)."""
+        return self.slope(state)[0]
+
+    def slope(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        """The score (Jq,), and the metric (Jq, Jq) that turns it into a step.
+
+        Without the prior the metric is the curvature, and the step is Newton's.
+        """
         residual = self.weights[:, None] * (self.hits - state.probabilities)
+        metric = self.curvature(state)
         if self.firth:
-            residual = residual + self._of_the_prior(state)
+            leverages = self._leverages(state)
+            residual = residual + self._of_the_prior(state, leverages)
+            metric = self._with_prior(state, leverages)
         score: np.ndarray = (residual.T @ self.rows).ravel()
         if self.penalty is not None:
             score = score - self.penalty @ state.coefficients.ravel()
-        return score
+        return score, metric
 
-    def _of_the_prior(self, state: State) -> np.ndarray:
+    def _of_the_prior(self, state: State, leverages: np.ndarray) -> np.ndarray:
         """What 1/2 log |I| adds to the score of the logits (N, J)."""
-        p, leverages = state.probabilities, self._leverages(state)
+        p = state.probabilities
         pull = np.einsum("ijj->ij", leverages) - 2 * np.einsum("ijk,ik->ij", leverages, p)
         spread = p * (pull - (p * pull).sum(1, keepdims=True))
         return np.asarray(0.5 * self.weights[:, None] * spread)
+
+    def _with_prior(self, state: State, leverages: np.ndarray) -> np.ndarray:
+        """I with each row counted 1 + K/2 h_i/J times, h_i = w_i tr(A_i S_i).
+
+        A row that shares its logits with no other has h_i = J, the most there is, and the prior's
+        part for it is 1/2 log |S_i| = 1/2 sum_k log p_k, over K classes: of curvature K/2 S_i.
+        """
+        p, J = state.probabilities, state.probabilities.shape[1]
+        own = np.einsum("ijj,ij->i", leverages, p)
+        share = self.weights * (own - np.einsum("ijk,ij,ik->i", leverages, p, p, optimize=True)) / J
+        return replace(self, weights=self.weights * (1 + (J + 1) / 2 * share)).information(p)
 
     def _leverages(self, state: State) -> np.ndarray:
         """A (N, J, J): the variance of each row's logits."""
@@ -117,61 +132,29 @@ class Likelihood:
         inverse = inverted(state.information).reshape(J, q, J, q)
         leverages = np.empty((n_rows, J, J))
         for j in range(J):
-            for k in range(J):
-                leverages[:, j, k] = ((self.rows @ inverse[j, :, k]) * self.rows).sum(1)
+            for k in range(j + 1):
+                one = ((self.rows @ inverse[j, :, k]) * self.rows).sum(1)
+                leverages[:, j, k] = leverages[:, k, j] = one
         return leverages
 
     def curvature(self, state: State) -> np.ndarray:
         """I and the curvature of the penalty; Jeffreys' prior is left out, as in Fisher scoring."""
         return state.information if self.penalty is None else state.information + self.penalty
 
-    def maximise(self, start: np.ndarray) -> State:
-        """The maximum, by damped Newton steps; `SolveError` where it is not reached."""
-        state = self.at(start)
-        score = self.score(state)
-        for _ in range(MOST_STEPS):
-            step = inverted(self.curvature(state)) @ score
-            length = float(score @ step)
-            if length <= CONVERGED:
-                return state
-            better = self._damped(state, step, length)
-            if better is None:
-                if length > STALLED:
-                    break
-                return state
-            state, score = better
-        raise SolveError(
-            "the estimates for inference did not converge: the information is too close to "
-            "singular; leave out columns that nearly repeat others, or join rare classes"
-        )
-
-    def _damped(
-        self, state: State, step: np.ndarray, slope: float
-    ) -> tuple[State, np.ndarray] | None:
-        """The first of the full step, its half, its quarter... that rises without overshooting.
-
-        Where Jeffreys' prior curves more than the likelihood, full steps go to and fro about the
-        maximum; the slope at their ends shows it even where the values differ by rounding alone.
-        """
-        floor = state.value - ROUNDING * abs(state.value)
-        way = step.reshape(state.coefficients.shape)
-        for halvings in range(30):
-            tried = self.at(state.coefficients + way / 2**halvings)
-            if tried.value >= floor:
-                score = self.score(tried)
-                if float(score @ step) >= -OVERSHOT * slope:
-                    return tried, score
-        return None
-
 
 def inverted(matrix: np.ndarray) -> np.ndarray:
     """The inverse of a symmetric positive definite matrix; `SolveError` where it is none."""
+    inverse: np.ndarray = scipy.linalg.cho_solve(factored(matrix), np.eye(len(matrix)))
+    return inverse
+
+
+def factored(matrix: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Cholesky's factor for `scipy.linalg.cho_solve`; `SolveError` where there is none."""
     try:
-        factor = scipy.linalg.cho_factor(matrix, lower=True)
+        factor: tuple[np.ndarray, bool] = scipy.linalg.cho_factor(matrix, lower=True)
     except np.linalg.LinAlgError:
         raise SolveError(
             "the information matrix is singular in float64, so there are no standard errors; "
             "leave out columns that nearly repeat others, or join rare classes"
         ) from None
-    inverse: np.ndarray = scipy.linalg.cho_solve(factor, np.eye(len(matrix)))
-    return inverse
+    return factor

@@ -33,6 +33,7 @@ import scipy.stats
 from scipy import sparse
 
 from polylogit.data.dataset import Dataset
+from polylogit.diagnostics.inference.ascent import maximise
 from polylogit.diagnostics.inference.columns import (
     INTERCEPT,
     Coordinates,
@@ -42,11 +43,11 @@ from polylogit.diagnostics.inference.columns import (
 )
 from polylogit.diagnostics.inference.effects import Change, changes, effect
 from polylogit.diagnostics.inference.likelihood import Likelihood, State, inverted
+from polylogit.diagnostics.inference.limit import Limit, limit_of
 from polylogit.errors import DataError, OptionError, SolveError, TargetError
-from polylogit.optim.separation import undetermined
 from polylogit.schema import Label, Schema, listed, shown
 from polylogit.stored import StoredRows
-from polylogit.training import checked_strength, fit, penalty_of
+from polylogit.training import checked_strength, penalty_of
 
 Method = Literal["unpenalised", "firth", "penalised"]
 Covariance = Literal["information", "hc0", "cluster"]
@@ -54,7 +55,6 @@ Contrasts = Literal["reference", "sum-to-zero"]
 
 MOST_COEFFICIENTS = 3000  # their covariance is a dense matrix
 OPEN = 1e-6  # in a direction of length 1: less is rounding
-TOLERANCE = 1e-9  # nats per row of the certified fit that Newton's steps set out from
 
 
 @dataclass(frozen=True)
@@ -413,14 +413,11 @@ class _Found:
 
 
 def _found(problem: _Problem, options: _Options) -> _Found:
-    q, penalised = len(problem.columns), options.C != math.inf
-    basis = None
-    if not penalised:
-        basis = undetermined(problem.coordinates.rows, problem.codes, problem.n_classes)
-    separated = basis is not None and len(basis) > q  # q shifts that all classes share
-    method = _method(options, separated=separated)
+    penalised = options.C != math.inf
+    limit = None if penalised else limit_of(problem.likelihood, problem.codes)
+    method = _method(options, limit)
     likelihood = _likelihood(problem, options, method)
-    state = likelihood.maximise(_start(problem, options, method))
+    state = _estimated(problem, likelihood, method, limit)
     inverse = inverted(likelihood.curvature(state))
     inner = _bread(problem, options, method, state, inverse)
     T = problem.transform
@@ -430,14 +427,14 @@ def _found(problem: _Problem, options: _Options) -> _Found:
         state.coefficients @ problem.coordinates.to_user.T,
         T @ inner @ T.T,
         float(np.trace(inverse @ state.information)) if penalised else float(len(inverse)),
-        basis,
+        None if limit is None else limit.basis,
     )
 
 
-def _method(options: _Options, *, separated: bool) -> Method:
-    if options.C != math.inf:
+def _method(options: _Options, limit: Limit | None) -> Method:
+    if limit is None:
         return "penalised"
-    return "firth" if options.firth or separated else "unpenalised"
+    return "firth" if options.firth or limit.separated else "unpenalised"
 
 
 def _likelihood(problem: _Problem, options: _Options, method: Method) -> Likelihood:
@@ -456,26 +453,25 @@ def _likelihood(problem: _Problem, options: _Options, method: Method) -> Likelih
     )
 
 
-def _start(problem: _Problem, options: _Options, method: Method) -> np.ndarray:
-    """Zero for Firth, else the certified optimum of `polylogit.fit`."""
-    if method == "firth":
-        return np.zeros((problem.n_classes - 1, len(problem.columns)))
-    names = [problem.schema.names[d] for d in problem.kept]
-    schema = Schema.for_array(len(names), problem.schema.classes, problem.schema.target, names)
-    rows = Dataset(
-        problem.matrix, schema, problem.codes, problem.weights, source=problem.dataset.source
+def _estimated(
+    problem: _Problem, likelihood: Likelihood, method: Method, limit: Limit | None
+) -> State:
+    """The maximum; from zero, unless the likelihood led there already."""
+    if limit is not None and method == "unpenalised":
+        if limit.proven:
+            return limit.state
+        if limit.basis is None:
+            raise SolveError(_unknown(problem))
+    return maximise(likelihood)
+
+
+def _unknown(problem: _Problem) -> str:
+    rows, q = problem.likelihood.rows.shape
+    return (
+        f"{problem.dataset.source}: no maximum of the likelihood is proven, so the classes may be "
+        f"separated; and {rows} rows, {q} columns and {problem.n_classes} classes are too many for "
+        "the linear program that would tell; try firth=True or a finite C, or fewer columns"
     )
-    found = fit(rows, C=options.C, fit_intercept=problem.intercept, tol=TOLERANCE)
-    if not found.solution.certificate.proven:  # nor is it, then, that an optimum exists
-        raise SolveError(
-            f"{rows.source}: the refit for inference proves no optimum ({found.solution.message}); "
-            "try firth=True or a finite C"
-        )
-    model = found.model
-    weight = (model.weight[1:] - model.weight[:1]).numpy()
-    bias = (model.bias[1:] - model.bias[:1]).numpy()[:, None]
-    user = np.hstack([bias, weight]) if problem.intercept else weight
-    return np.linalg.solve(problem.coordinates.to_user, user.T).T
 
 
 def _bread(
