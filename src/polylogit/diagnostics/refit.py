@@ -77,9 +77,9 @@ class Removal:
         return optimum.pulls(moves) + optimum.ridge * moves - self.own(moves)
 
     def own(self, moves: Tensor) -> Tensor:
-        """What the rows that leave are of the gradient with all rows (B, P).
+        """What the rows that leave bring to the gradient with all rows (B, P).
 
-        At the optimum that is 0, so without them it is less than nothing: no product with all rows.
+        That gradient is 0 at the optimum, so there the one without them is minus this.
         """
         z = self.logits(moves)
         residual = (torch.softmax(z, 2) - self.optimum.aims[self.rows]) * self.removed[..., None]
