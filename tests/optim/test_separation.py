@@ -84,14 +84,6 @@ def test_an_open_question_that_is_too_large(monkeypatch):
     assert open_directions([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1]) is None
 
 
-def test_a_direction_that_ranks_every_row_needs_no_program(monkeypatch):
-    monkeypatch.setattr(separation, "LARGEST_PROGRAM", 10)
-    rows, codes = np.array([[1.0, -1.0], [1.0, 2.0]]), np.array([0, 1])
-    known = np.array([[0.0, 0.0], [0.0, 1.0]])
-    assert len(undetermined(rows, codes, 2, known)) == 4
-    assert undetermined(rows, codes, 2, -known) is None
-
-
 def can_be_positive(margins, at):
     """Whether margin `at` can be positive while none is negative, by a program of its own."""
     answer = scipy.optimize.linprog(

@@ -73,24 +73,19 @@ def _steepest(margins: scipy.sparse.csr_array) -> np.ndarray | None:
     return np.asarray(answer.x if rises else np.zeros_like(total))
 
 
-def undetermined(
-    rows: np.ndarray, codes: np.ndarray, n_classes: int, known: np.ndarray | None = None
-) -> np.ndarray | None:
+def undetermined(rows: np.ndarray, codes: np.ndarray, n_classes: int) -> np.ndarray | None:
     """A basis (m, K, q) of the directions that the likelihood leaves open in its limit.
 
     `rows` (N, q) with a column of ones for the bias, columns of about one size. A difference of
     coefficients has a finite estimate if and only if it is 0 in every direction of the basis. At
     least the shifts shared by all classes are in it; where nothing is separated, nothing else is.
-    `known` (K, q) is a direction to try first: if it ranks the true class of every row first, all
-    is open, and nothing else needs to be asked. None where the program is too large to ask.
+    None where the program is too large to ask.
 
     >>> rows = np.array([[1.0, -1.0], [1.0, 0.0], [1.0, 1.0]])
     >>> [len(undetermined(rows, np.array(codes), 2)) for codes in ([0, 1, 0], [0, 0, 1])]
     [2, 4]
     """
     n_rows, q = rows.shape
-    if known is not None and separates(torch.tensor(rows @ known.T), torch.tensor(codes)):
-        return np.eye(n_classes * q).reshape(-1, n_classes, q)
     if n_rows * n_classes * q * 2 > LARGEST_PROGRAM:
         return None
     margins = _margin_rows(rows, codes, n_classes)

@@ -12,7 +12,7 @@ from polylogit.diagnostics.inference.limit import limit_of
 
 def limit(X, y):
     rows = np.column_stack([np.ones(len(y)), (X - X.mean(0)) / X.std(0)])
-    return limit_of(Likelihood(rows, np.eye(y.max() + 1)[y][:, 1:], np.ones(len(y))), y)
+    return limit_of(Likelihood(rows, np.eye(y.max() + 1)[y][:, 1:], np.ones(len(y))), y, rows)
 
 
 def noise(n=120, d=3, n_classes=3, seed=0):

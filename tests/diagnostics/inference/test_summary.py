@@ -6,11 +6,14 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.optimize
 import statsmodels.api as sm
+from jeffreys import penalised
 from sklearn.datasets import load_iris
 
-from polylogit import from_arrays, summarize
-from polylogit.errors import DataError, OptionError, TargetError
+from polylogit import fit, from_arrays, summarize
+from polylogit.errors import DataError, OptionError, SolveError, TargetError
+from polylogit.optim import separation
 
 RELATIVE = 1e-6
 GROUPS = np.arange(944) % 37
@@ -273,14 +276,115 @@ def test_a_penalised_fit_has_errors_but_no_test(n_classes):
 
 
 def test_a_penalised_fit_is_that_of_fit():
-    from polylogit import fit
-
     X, y = overlapping()
     model = fit(from_arrays(X, y), C=0.1, tol=1e-12).model
     expected = (model.weight[1:] - model.weight[:1]).numpy()
     np.testing.assert_allclose(
         summarize(from_arrays(X, y), C=0.1).matrix()[:, 1:], expected, rtol=RELATIVE
     )
+
+
+# ------------------------------------------------------------------------------------ hard tables
+
+
+def assert_as_mnlogit(summary, X, y):
+    expected = mnlogit(X, y)
+    assert summary.method == "unpenalised"
+    np.testing.assert_allclose(summary.matrix(), expected.params.T, rtol=RELATIVE)
+    np.testing.assert_allclose(summary.matrix("error"), expected.bse.T, rtol=RELATIVE)
+    assert summary.loglik == pytest.approx(expected.llf, rel=RELATIVE)
+
+
+def test_a_class_of_two_rows():
+    X, y = overlapping()
+    y[y == 2], y[[3, 50]] = 0, 2
+    assert_as_mnlogit(summarize(from_arrays(X, y)), X, y)
+
+
+def test_twenty_classes_in_eighty_rows():
+    rng = np.random.default_rng(2)
+    X, y = rng.normal(size=(80, 3)), np.arange(80) % 20
+    assert_as_mnlogit(summarize(from_arrays(X, y)), X, y)
+
+
+def test_words_for_classes_and_rows_that_do_not_count():
+    """A column that says something about such rows alone says nothing."""
+    X, y = overlapping()
+    counts = (np.arange(len(y)) % 3 > 0) * 1.0
+    marked = np.column_stack([X, counts == 0])
+    data = from_arrays(marked, np.array(["b", "a", "c"])[y], sample_weight=counts)
+    summary = summarize(data, reference="b")
+    assert [(left.name, left.why) for left in summary.left_out] == [("x2", "repeats")]
+    assert [c.label for c in summary.coefficients] == ["a"] * 3 + ["c"] * 3
+    assert_as_mnlogit(summary, X[counts > 0], y[counts > 0])
+
+
+def test_columns_of_very_different_units():
+    rng = np.random.default_rng(4)
+    X, y = rng.normal(size=(200, 6)), rng.integers(3, size=200)
+    units = 10.0 ** np.array([-6, -3, 0, 2, 4, 6])
+    plain, scaled = summarize(from_arrays(X, y)), summarize(from_arrays(X * units, y))
+    np.testing.assert_allclose(scaled.matrix("z"), plain.matrix("z"), rtol=RELATIVE)
+    np.testing.assert_allclose(scaled.matrix()[:, 1:] * units, plain.matrix()[:, 1:], rtol=RELATIVE)
+    assert (summarize(from_arrays(X * units, y), C=1.0).matrix("error") > 0).all()
+
+
+@pytest.mark.parametrize("far", [1e8, 1e12])
+def test_a_column_far_from_zero_is_not_constant(far):
+    X, y = overlapping()
+    moved = X + far
+    plain, there = summarize(from_arrays(moved - far, y)), summarize(from_arrays(moved, y))
+    assert not there.left_out
+    np.testing.assert_allclose(there.matrix("z")[:, 1:], plain.matrix("z")[:, 1:], rtol=RELATIVE)
+    idle = np.column_stack([X, np.full(len(y), far + 0.1), 3 * moved[:, 0]])
+    left = summarize(from_arrays(idle, y)).left_out
+    assert [one.name for one in left] == ["x2", "x3"]  # but for rounding, x3 is 3 x0 and a constant
+
+
+@pytest.mark.parametrize("firth", [False, True])
+@pytest.mark.parametrize("apart", [1e-3, 1e-5, 1e-7])
+def test_columns_that_nearly_repeat_each_other(apart, firth):
+    """The same space as of columns that do not, so the same fit, turned."""
+    X, y = overlapping()
+    own = np.random.default_rng(5).normal(size=len(y))
+    near = summarize(from_arrays(np.column_stack([X, X[:, 0] + apart * own]), y), firth=firth)
+    plain = summarize(from_arrays(np.column_stack([X, own]), y), firth=firth)
+    assert near.loglik == pytest.approx(plain.loglik, rel=RELATIVE)
+    np.testing.assert_allclose(near.matrix("z")[:, 2:], plain.matrix("z")[:, 2:], rtol=RELATIVE)
+    np.testing.assert_allclose(near.matrix()[:, 3] * apart, plain.matrix()[:, 3], rtol=RELATIVE)
+
+
+def test_a_penalty_shares_between_columns_that_repeat_each_other():
+    X, y = overlapping()
+    data = from_arrays(np.column_stack([X, X[:, 0], np.ones(len(y))]), y)
+    B = summarize(data, C=1.0).matrix()
+    np.testing.assert_allclose(B[:, 1], B[:, 3], rtol=RELATIVE)
+    np.testing.assert_allclose(B[:, 4], 0, atol=1e-12)
+    model = fit(data, C=1.0, tol=1e-12).model
+    np.testing.assert_allclose(B[:, 1:4], (model.weight[1:] - model.weight[:1])[:, :3], rtol=1e-6)
+
+
+def test_a_column_of_one_row_has_firths_estimate_of_the_definition():
+    X, y = overlapping(n=60)
+    X = np.column_stack([X, np.arange(len(y)) == 7]).astype(float)
+    summary = summarize(from_arrays(X, y))
+    assert summary.method == "firth"
+    assert {name for name, _ in summary.separated} == {"x2"}
+    theirs = scipy.optimize.minimize(
+        penalised, np.zeros(8), (np.column_stack([np.ones(len(y)), X]), y, 3), tol=1e-7
+    )
+    np.testing.assert_allclose(summary.matrix().ravel(), theirs.x, rtol=1e-4)
+
+
+def test_where_separation_is_unknown_nothing_is_tested(monkeypatch):
+    monkeypatch.setattr(separation, "LARGEST_PROGRAM", 10)
+    with pytest.raises(SolveError, match="150 rows, 5 columns and 3 classes are too many"):
+        iris()
+    summary = iris(firth=True)
+    assert (summary.method, summary.separation_checked) == ("firth", False)
+    assert all(c.p is None and c.z is None for c in summary.coefficients)
+    assert all(test.p is None for test in (*summary.wald, *summary.effects))
+    assert summarize(from_arrays(*overlapping())).separation_checked  # a proof needs no program
 
 
 # ------------------------------------------------------------------------------------------ edges
@@ -303,7 +407,7 @@ def test_json_has_no_nan_and_every_table_says_what_it_is_from():
         ({"robust": "hc1"}, "robust must be None or 'hc0', not 'hc1'"),
         ({"robust": "hc0", "cluster": np.arange(120) % 9}, "ask for one of them"),
         ({"cluster": np.arange(9)}, r"each of the 120 rows, not \(9,\)"),
-        ({"cluster": np.zeros(120)}, "all rows into one group"),
+        ({"cluster": np.zeros(120)}, "all rows of positive weight into one group"),
         ({"cluster": np.where(np.arange(120) == 5, np.nan, 1.0)}, "row 5"),
         ({"level": 95}, "between 0 and 1, such as 0.95, not 95"),
         ({"firth": True, "C": 1.0}, "leave out C"),
@@ -324,6 +428,13 @@ def test_wrong_data():
         summarize(from_arrays(X, np.full((len(y), 3), 1 / 3)))
     with pytest.raises(TargetError, match="the class 2 has no row of positive weight"):
         summarize(from_arrays(X, y, sample_weight=(y != 2) + 1e-300 * 0))
+    with pytest.raises(DataError, match=r"largest number of column 'x0' is .*e\+200"):
+        summarize(from_arrays(X * 1e200, y))
+    groups, small = np.arange(len(y)) % 4, np.random.default_rng(0).normal(size=(10, 4))
+    with pytest.raises(OptionError, match="all rows of positive weight into one group"):
+        summarize(from_arrays(X, y, sample_weight=groups == 1), cluster=groups)
+    with pytest.raises(DataError, match="10 rows and 10 coefficients leave the factor"):
+        summarize(from_arrays(small, np.arange(10) % 3), cluster=np.arange(10))
     with pytest.raises(DataError, match="every column is constant"):
         summarize(from_arrays(np.ones((len(y), 2)), y))
     with pytest.raises(DataError, match="inference takes at most 3000"):

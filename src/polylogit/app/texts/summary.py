@@ -172,8 +172,8 @@ def sentences(found: dict[str, Any]) -> Iterator[str]:
 def _on_separation(found: dict[str, Any]) -> Iterator[str]:
     if not found["separation_checked"]:
         yield (
-            "The table is too large to look for separation by a linear program; the certificate of "
-            "the refit proves that a finite optimum exists."
+            "The table is too large to look for separation by a linear program, so it is not known "
+            "which coefficients have a finite maximum likelihood estimate; none has a valid z or p."
         )
     if not found["separated"]:
         return

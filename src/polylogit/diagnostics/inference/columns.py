@@ -10,11 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 
 from polylogit.schema import Schema
 
 INTERCEPT = "(intercept)"
-DEPENDENT = 1e-8  # of a column's length: less is left when earlier columns are taken off
+DEPENDENT = 1e-8  # of a column's length about its mean: less is left without earlier columns
+ROUNDING = 1e-14  # of the length of its numbers, which a column far from zero has in every entry
+LEAST, MOST = 1e-100, 1e100  # the largest number of a column: beyond, squares leave float64
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Left:
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:
-    """Columns shifted and scaled, which keeps the information well conditioned.
+    """Columns shifted and scaled, and perhaps turned.
 
     `rows` (N, q) with the ones of the intercept first, if there is one; coefficients of the
     original columns are `to_user` (q, q) times those of `rows`.
@@ -40,16 +43,20 @@ class Coordinates:
 def identified(
     matrix: np.ndarray, schema: Schema, intercept: bool
 ) -> tuple[np.ndarray, tuple[Left, ...]]:
-    """Positions of the columns (of D) that keep a coefficient, and the others."""
+    """Positions of the columns (of D) that keep a coefficient, and the others.
+
+    A column stays where more of it is left without the earlier ones than `DEPENDENT` of its length
+    about the mean, and than its own rounding: 1e9 and 1e9 + 1 differ as much as 0 and 1.
+    """
     firsts = _first_categories(schema)
     late = sorted(firsts)
     order = [d for d in range(matrix.shape[1]) if d not in firsts] + late
     basis = [np.full(len(matrix), 1 / np.sqrt(len(matrix)))] if intercept else []
     kept = []
     for d in order:
-        rest = _without(basis, matrix[:, d])
-        length = np.linalg.norm(rest)
-        if length > DEPENDENT * np.linalg.norm(matrix[:, d]):
+        own, rest = _without(basis[:intercept], matrix[:, d]), _without(basis, matrix[:, d])
+        length, whole = np.linalg.norm(rest), np.linalg.norm(matrix[:, d])
+        if length > DEPENDENT * np.linalg.norm(own) + ROUNDING * whole:
             basis.append(rest / length)
             kept.append(d)
     left = sorted(set(order) - set(kept))
@@ -90,3 +97,21 @@ def coordinates(matrix: np.ndarray, weights: np.ndarray, intercept: bool) -> Coo
             [[np.ones((1, 1)), -(centre / scale)[None]], [np.zeros((len(scale), 1)), back]]
         )
     return Coordinates(rows, back)
+
+
+def orthonormal(plain: Coordinates, weights: np.ndarray) -> Coordinates:
+    """The same space in columns whose weighted mean products are those of the identity.
+
+    So columns that nearly repeat each other cost no digits on the way to the estimates.
+    """
+    share = np.sqrt(weights / weights.sum())
+    turn = np.linalg.qr(share[:, None] * plain.rows, mode="r")
+    inverse = scipy.linalg.solve_triangular(turn, np.eye(len(turn)))
+    return Coordinates(plain.rows @ inverse, plain.to_user @ inverse)
+
+
+def extreme(matrix: np.ndarray) -> int | None:
+    """The first column (of D) whose largest number has no square in float64."""
+    largest = np.abs(matrix).max(0, initial=0.0)
+    bad = (largest > MOST) | ((largest > 0) & (largest < LEAST))
+    return int(bad.argmax()) if bad.any() else None

@@ -39,15 +39,20 @@ class Limit:
         return self.basis is not None and len(self.basis) > self.basis.shape[2]
 
 
-def limit_of(likelihood: Likelihood, codes: np.ndarray) -> Limit:
-    """Where a likelihood without prior and penalty leads; `codes` (N,) are the classes."""
+def limit_of(likelihood: Likelihood, codes: np.ndarray, rows: np.ndarray) -> Limit:
+    """Where a likelihood without prior and penalty leads; `codes` (N,) are the classes.
+
+    `rows` (N, q) span the columns of the likelihood's, and are the coordinates of the basis.
+    """
     state, proven = _ascended(likelihood, torch.from_numpy(codes))
-    B = _with_first(state.coefficients)
-    n_classes, q = B.shape
+    n_classes, q = len(state.coefficients) + 1, rows.shape[1]
     if proven:
         shifts = np.eye(q)[:, None] * np.full((n_classes, 1), n_classes**-0.5)
         return Limit(state, True, shifts)
-    return Limit(state, False, undetermined(likelihood.rows, codes, n_classes, known=B))
+    if _is_witness(likelihood, state, torch.from_numpy(codes)):
+        everything = np.eye(n_classes * q).reshape(-1, n_classes, q)
+        return Limit(state, False, everything)
+    return Limit(state, False, undetermined(rows, codes, n_classes))
 
 
 def _ascended(likelihood: Likelihood, codes: torch.Tensor) -> tuple[State, bool]:
@@ -60,21 +65,17 @@ def _ascended(likelihood: Likelihood, codes: torch.Tensor) -> tuple[State, bool]
                 continue
             left = _decrement(likelihood, place)
             proven = left is not None and left.bound < np.inf
-            if left is None or _is_witness(likelihood, place, codes):
+            if left is None or _is_witness(likelihood, place.state, codes):
                 break
     except SolveError:
         proven = False
     return place.state, proven
 
 
-def _is_witness(likelihood: Likelihood, place: Place, codes: torch.Tensor) -> bool:
-    logits = likelihood.rows @ _with_first(place.state.coefficients).T
-    return separates(torch.from_numpy(logits), codes)
-
-
-def _with_first(coefficients: np.ndarray) -> np.ndarray:
-    """(K, q) with the zeros of class 0."""
-    return np.vstack([np.zeros(coefficients.shape[1]), coefficients])
+def _is_witness(likelihood: Likelihood, state: State, codes: torch.Tensor) -> bool:
+    """Whether the true class of every row comes first; the logit of class 0 is 0."""
+    logits = likelihood.rows @ state.coefficients.T
+    return separates(torch.from_numpy(np.pad(logits, ((0, 0), (1, 0)))), codes)
 
 
 def _decrement(likelihood: Likelihood, place: Place) -> Decrement | None:

@@ -39,7 +39,9 @@ from polylogit.diagnostics.inference.columns import (
     Coordinates,
     Left,
     coordinates,
+    extreme,
     identified,
+    orthonormal,
 )
 from polylogit.diagnostics.inference.effects import Change, changes, effect
 from polylogit.diagnostics.inference.likelihood import Likelihood, State, inverted
@@ -104,7 +106,8 @@ class Summary:
     `covariance_matrix` belongs to `coefficients`, in their order: class by class, and within a
     class `columns`. `reference` is None for sum-to-zero. `parameters` counts free coefficients,
     of a penalised fit the effective ones, tr(H^-1 I). `separated` names (column, class);
-    `separation_checked` is False where the question was too large. Losses are in nats, summed.
+    `separation_checked` is False where the question was too large: then nothing is tested.
+    Losses are in nats, summed.
     """
 
     source: str
@@ -225,6 +228,7 @@ class _Problem:
     kept: np.ndarray
     left_out: tuple[Left, ...]
     intercept: bool
+    penalised: bool
 
     @property
     def schema(self) -> Schema:
@@ -244,8 +248,14 @@ class _Problem:
         return (INTERCEPT, *names) if self.intercept else names
 
     @cached_property
-    def coordinates(self) -> Coordinates:
+    def plain(self) -> Coordinates:
+        """In which separation is asked for: what a column opens is not spread over others."""
         return coordinates(self.matrix, self.weights, self.intercept)
+
+    @cached_property
+    def coordinates(self) -> Coordinates:
+        """Those of the fit; a penalty makes do with columns that repeat each other."""
+        return self.plain if self.penalised else orthonormal(self.plain, self.weights)
 
     @cached_property
     def likelihood(self) -> Likelihood:
@@ -287,13 +297,23 @@ def _problem(dataset: Dataset, C: float, intercept: bool, cluster: Any) -> _Prob
     if not isinstance(intercept, bool):
         raise OptionError(f"fit_intercept must be True or False, not {intercept!r}")
     matrix = _dense(dataset)[used]
+    _refuse_extreme(dataset, matrix)
     kept, left_out = np.arange(matrix.shape[1]), cast("tuple[Left, ...]", ())
-    if checked_strength(C) == math.inf:
+    penalised = checked_strength(C) != math.inf
+    if not penalised:
         kept, left_out = identified(matrix, dataset.schema, intercept)
     _refuse_empty(dataset, codes[used], len(kept))
-    groups = None if groups is None else np.unique(groups[used], return_inverse=True)[1]
+    groups = None if groups is None else _used_groups(groups[used])
     return _Problem(
-        dataset, matrix[:, kept], codes[used], weights[used], groups, kept, left_out, intercept
+        dataset,
+        matrix[:, kept],
+        codes[used],
+        weights[used],
+        groups,
+        kept,
+        left_out,
+        intercept,
+        penalised,
     )
 
 
@@ -321,8 +341,16 @@ def _groups_of(cluster: Any, n_rows: int) -> np.ndarray:
     codes = np.unique(
         groups.astype(str) if groups.dtype.kind == "O" else groups, return_inverse=True
     )[1]
-    if codes.max() == 0:
-        raise OptionError("cluster puts all rows into one group; at least two are needed")
+    return np.asarray(codes)
+
+
+def _used_groups(groups: np.ndarray) -> np.ndarray:
+    """Numbered again from 0: (N,) of the rows of positive weight."""
+    found, codes = np.unique(groups, return_inverse=True)
+    if len(found) == 1:
+        raise OptionError(
+            "cluster puts all rows of positive weight into one group; at least two are needed"
+        )
     return np.asarray(codes)
 
 
@@ -339,6 +367,16 @@ def _dense(dataset: Dataset) -> np.ndarray:
         features = np.concatenate([np.asarray(part) for _, part in features.blocks()])
     dense = cast("Any", features).toarray() if sparse.issparse(features) else features
     return np.asarray(dense, dtype=np.float64)
+
+
+def _refuse_extreme(dataset: Dataset, matrix: np.ndarray) -> None:
+    d = extreme(matrix)
+    if d is not None:
+        raise DataError(
+            f"{dataset.source}: the largest number of column {dataset.schema.names[d]!r} is "
+            f"{np.abs(matrix[:, d]).max():.3g}, whose square is beyond float64; express the "
+            f"column in another unit"
+        )
 
 
 def _refuse_empty(dataset: Dataset, codes: np.ndarray, n_kept: int) -> None:
@@ -411,10 +449,15 @@ class _Found:
     parameters: float
     basis: np.ndarray | None
 
+    @property
+    def tested(self) -> bool:
+        """Whether a test is valid where nothing is separated, and it is known where that is."""
+        return self.method != "penalised" and self.basis is not None
+
 
 def _found(problem: _Problem, options: _Options) -> _Found:
     penalised = options.C != math.inf
-    limit = None if penalised else limit_of(problem.likelihood, problem.codes)
+    limit = None if penalised else _limit(problem)
     method = _method(options, limit)
     likelihood = _likelihood(problem, options, method)
     state = _estimated(problem, likelihood, method, limit)
@@ -431,6 +474,10 @@ def _found(problem: _Problem, options: _Options) -> _Found:
     )
 
 
+def _limit(problem: _Problem) -> Limit:
+    return limit_of(problem.likelihood, problem.codes, problem.plain.rows)
+
+
 def _method(options: _Options, limit: Limit | None) -> Method:
     if limit is None:
         return "penalised"
@@ -444,12 +491,11 @@ def _likelihood(problem: _Problem, options: _Options, method: Method) -> Likelih
         return problem.likelihood
     alpha, _ = penalty_of(options.C, 0.0, problem.n, problem.n_classes)
     J = problem.n_classes - 1
-    squares = np.diag(problem.coordinates.to_user) ** 2
-    squares[0] = 0.0 if problem.intercept else squares[0]
+    weights = problem.coordinates.to_user[int(problem.intercept) :]
     # |W|^2 of the symmetric weights whose differences to class 0 these are
     shared = np.eye(J) - 1 / problem.n_classes
     return replace(
-        problem.likelihood, penalty=alpha * problem.n * np.kron(shared, np.diag(squares))
+        problem.likelihood, penalty=alpha * problem.n * np.kron(shared, weights.T @ weights)
     )
 
 
@@ -486,10 +532,15 @@ def _bread(
     flat = scores.reshape(len(scores), -1)
     if problem.groups is None:
         return np.asarray(inverse @ (flat.T @ (problem.weights[:, None] * flat)) @ inverse)
-    G = int(problem.groups.max()) + 1
+    G, spare = int(problem.groups.max()) + 1, problem.n - flat.shape[1]
+    if spare <= 0:
+        raise DataError(
+            f"{problem.dataset.source}: {problem.n:g} rows and {flat.shape[1]} coefficients leave "
+            "the factor (n-1)/(n-q) of cluster without meaning; leave out columns, or cluster"
+        )
     sums = np.zeros((G, flat.shape[1]))
     np.add.at(sums, problem.groups, problem.weights[:, None] * flat)
-    correction = G / (G - 1) * (problem.n - 1) / (problem.n - flat.shape[1])
+    correction = G / (G - 1) * (problem.n - 1) / spare
     return np.asarray(correction * inverse @ (sums.T @ sums) @ inverse)
 
 
@@ -546,9 +597,9 @@ def _open(problem: _Problem, found: _Found, options: _Options) -> np.ndarray:
     contrast = options.contrast(problem.n_classes)
     if found.basis is None:
         return np.zeros((len(contrast), len(problem.columns)), dtype=bool)
-    differences = (found.basis[:, 1:] - found.basis[:, :1]) @ problem.coordinates.to_user.T
+    differences = (found.basis[:, 1:] - found.basis[:, :1]) @ problem.plain.to_user.T
     moves = np.einsum("rj,mjd->mrd", contrast, differences)
-    sizes = np.abs(problem.coordinates.to_user).max(1)
+    sizes = np.abs(problem.plain.to_user).max(1)
     return np.asarray((np.abs(moves) > OPEN * sizes).any(0))
 
 
@@ -562,11 +613,10 @@ def _estimates(
     """Numbers with their errors, and whether each is without a test."""
     errors = np.sqrt(np.diag(covariance).clip(min=0.0))
     reach = float(scipy.stats.norm.ppf((1 + options.level) / 2)) * errors
-    tested = found.method != "penalised"
     for value, error, far, barred in zip(
         values.ravel(), errors, reach, without_test.ravel(), strict=True
     ):
-        z = value / error if tested and not barred and error > 0 else None
+        z = value / error if found.tested and not barred and error > 0 else None
         p = None if z is None else float(2 * scipy.stats.norm.sf(abs(z)))
         plain = None if z is None else float(z)
         one = Estimate(float(value), float(error), float(value - far), float(value + far), plain, p)
@@ -593,7 +643,7 @@ def _wald_tests(problem: _Problem, found: _Found) -> Iterator[ChiSquare]:
     lost = _lost_columns(problem, found)
     for name, columns in _columns_of_features(problem):
         at = (np.arange(J)[:, None] * q + np.array(columns)).ravel()
-        if found.method == "penalised" or lost[columns].any():
+        if not found.tested or lost[columns].any():
             yield ChiSquare(name, None, len(at), None)
             continue
         values, part = found.coefficients.ravel()[at], found.covariance[np.ix_(at, at)]
