@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
@@ -18,7 +19,13 @@ from sklearn.svm import LinearSVC
 
 import polylogit
 from polylogit.diagnostics.calibration import decomposed
-from polylogit.diagnostics.recalibration import Calibrator, calibrate, cross_fitted
+from polylogit.diagnostics.recalibration import (
+    Calibrator,
+    calibrate,
+    cross_fitted,
+    log_scores,
+    map_of,
+)
 from polylogit.errors import DataError, InputError, ModelFileError, OptionError, TargetError
 from polylogit.model import SoftmaxModel
 from polylogit.schema import Schema
@@ -118,6 +125,23 @@ def test_the_richer_forms_repair_what_a_temperature_cannot():
     assert made["matrix"].model.record["calibrator"]["penalty"] < 0.1
 
 
+def test_vector_scaling_is_the_ridge_on_columns_over_their_deviation():
+    z, y = crooked(n_rows=200)
+    made = calibrate(z, y, method="vector")
+    said = made.model.record["calibrator"]
+    z = z - z.mean(1, keepdims=True)
+
+    def log_p(point):
+        slopes, bias = point.reshape(2, 3)
+        return log_softmax(z / said["temperature"] + slopes * z / z.std(0) + bias, axis=1)
+
+    def objective(point):
+        return loss(log_p(point), y) + said["penalty"] / 2 * np.square(point).sum()
+
+    best = minimize(objective, np.zeros(6), options={"gtol": 1e-8}).x
+    np.testing.assert_allclose(made.log_probabilities(z), log_p(best), atol=1e-4)
+
+
 def test_few_rows_are_drawn_to_the_temperature():
     z, y = overconfident(n_rows=30)
     fresh, truth = overconfident(1, 4000)
@@ -174,6 +198,32 @@ def test_a_calibrated_model_is_one_model(method):
         Calibrator.of(composed)  # its columns are those of the model, not scores
 
 
+def by_hand(A, c):
+    """A calibrator of this map; A has rows of mean 0, for softmax sees no more of the logits."""
+    schema = Schema.for_array(3, (0, 1, 2))
+    model = SoftmaxModel(A - A.mean(1, keepdims=True), c, schema, {"calibrator": {}})
+    return Calibrator(model, "matrix", "logits")
+
+
+@pytest.mark.parametrize("most", [3, 128])
+def test_a_model_calibrated_twice_remembers_both_maps_as_one(monkeypatch, most):
+    monkeypatch.setattr("polylogit.diagnostics.recalibration.MOST_REMEMBERED", most)
+    rng = np.random.default_rng(0)
+    maps = [by_hand(np.eye(3) + 0.2 * rng.normal(size=(3, 3)), rng.normal(size=3)) for _ in "ab"]
+    base = SoftmaxModel(
+        rng.normal(size=(3, 2)), rng.normal(size=3), Schema.for_array(2, (0, 1, 2)), {"C": 1.0}
+    )
+    X = rng.normal(size=(9, 2))
+    twice = maps[1].compose(maps[0].compose(base))
+    found, (A, c) = map_of(twice)
+    torch.testing.assert_close(
+        twice.probabilities(X), maps[1].probabilities(maps[0].model.logits(base.logits(X)))
+    )
+    torch.testing.assert_close(found.probabilities(X), base.probabilities(X))
+    torch.testing.assert_close(found.logits(X) @ A.T + c, twice.logits(X))
+    assert (found.record, twice.record["C"]) == ({"C": 1.0}, 1.0)
+
+
 def test_what_cannot_be_composed_is_refused():
     z, y = overconfident()
     base = SoftmaxModel(np.zeros((3, 2)), np.zeros(3), Schema.for_array(2, ("a", "b", "c")))
@@ -196,10 +246,46 @@ def test_a_calibrator_is_kept_in_a_model_file(method, reads, tmp_path):
     assert bool((made.probabilities(scores).sum(1) - 1).abs().max() < 1e-12)
 
 
-def test_a_model_is_no_calibrator():
-    model = SoftmaxModel(np.zeros((2, 2)), np.zeros(2), Schema.for_array(2, (0, 1)))
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        *(
+            {"calibrator": {"method": m, "reads": r}}
+            for m, r in (("matrix", "odds"), ("ma", "logits"))
+        ),
+    ],
+)
+def test_a_model_is_no_calibrator(record):
+    model = SoftmaxModel(np.zeros((2, 2)), np.zeros(2), Schema.for_array(2, (0, 1)), record)
     with pytest.raises(ModelFileError, match="is no calibrator"):
         Calibrator.of(model)
+
+
+def test_a_calibrator_says_what_it_reads_and_how_it_was_found(monkeypatch):
+    z, y = crooked()
+    p = np.exp(log_softmax(z, axis=1))
+    for scores, reads, method, name in (
+        (z, "logits", "matrix", "logit_2"),
+        (z, "logits", "dirichlet", "log_p_2"),
+        (p, "probabilities", "temperature", "log_p_2"),
+    ):
+        made = calibrate(scores, y, reads=reads, method=method)
+        assert made.model.schema.names[2] == name
+        np.testing.assert_allclose(np.exp(log_scores(scores, reads)), p, atol=1e-12)
+    by_default = calibrate(z, y)
+    assert by_default.method == "matrix"
+    assert by_default.model.record["calibrator"]["chosen_by"] == "leave-one-out"
+    np.testing.assert_array_equal(cross_fitted(z, y), cross_fitted(z, y, "matrix", "logits"))
+    monkeypatch.setattr("polylogit.diagnostics.shrinkage.MatrixForm.feasible", False)
+    assert calibrate(z, y).model.record["calibrator"]["chosen_by"] == "5 folds"
+
+
+def test_the_labels_that_scores_point_away_from_are_weighed():
+    z, y = np.eye(2)[[0, 0, 1, 1]] * 2, [0, 1, 1, 1]
+    assert calibrate(z, y, method="temperature").method == "temperature"
+    with pytest.raises(TargetError, match="point away"):
+        calibrate(z, y, weights=[1, 5, 1, 1])
 
 
 def test_zeros_among_the_probabilities_are_floored():
@@ -211,6 +297,33 @@ def test_zeros_among_the_probabilities_are_floored():
         made = calibrate(p, y, method=method, reads="probabilities")
         assert math.isfinite(loss(made.log_probabilities(p), y))
         assert loss(made.log_probabilities(p), y) < 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_column_that_never_changes_is_no_trouble(method):
+    (z, y), p = overconfident(k=2), np.full((400, 1), 0.2)
+    logits = np.c_[z - z.mean(1, keepdims=True), np.zeros(400)]  # less its mean the last is 0
+    sure = np.c_[np.exp(log_softmax(z, axis=1)) * 0.8, p]  # and here its log p
+    for scores, reads in ((logits, "logits"), (sure, "probabilities")):
+        made = calibrate(scores, y, classes=(0, 1, 2), method=method, reads=reads)
+        assert bool(torch.isfinite(made.log_probabilities(scores)).all())
+
+
+def test_probabilities_may_be_rounded_to_above_1():
+    z, y = overconfident()
+    p = np.exp(log_softmax(z, axis=1))
+    p[0] = [1 + 1e-9, 0, 0]
+    made = calibrate(p, y, reads="probabilities", method="temperature")
+    assert bool(torch.isfinite(made.probabilities(p)).all())
+
+
+def test_rows_without_weight_are_not_counted():
+    z, y, weights = np.eye(2)[[0, 1, 0, 1]], [0, 1, 1, 1], [1, 1, 0, 1]
+    with pytest.raises(TargetError, match="all 3 rows are predicted right"):
+        calibrate(z, y, weights=weights)
+    z, y = overconfident()
+    made = calibrate(z, y, weights=np.arange(400) % 4, method="temperature")
+    assert made.model.record["calibrator"]["n_rows"] == 300
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -48,7 +48,7 @@ from polylogit.training import Prepared
 STRENGTHS = tuple(np.logspace(0.5, -5, 12).tolist())  # of the ridge on the mean loss; and infinity
 PATIENCE = 3  # strengths without a better loss before weaker ones are left untried
 FOLDS = 5
-ABSENT = 1e-12  # of label smoothing, so that a class without rows has an optimum too
+ABSENT = 1e-12  # of label smoothing, or every row would be the last of a class without rows
 CHOOSING, FINAL = 1e-6, 1e-10  # nats per row of proven gap
 AT_REST = 1e-14  # the same, where the formula assumes a zero gradient
 
