@@ -76,8 +76,10 @@ def test_train_losses_are_of_the_rows_that_were_fitted():
 
 def test_train_losses_are_by_the_weights_and_offsets_of_the_rows():
     weights = np.random.default_rng(0).uniform(0.5, 2, 40)
-    X, codes, dataset = rows(weights)
-    moved = np.random.default_rng(1).normal(size=(40, 3))
+    X, codes, _ = rows()
+    codes[[5, 6]], weights[[5, 6]] = 3, 1.0  # one is the last where the other is held out
+    dataset = from_arrays(X, codes, sample_weight=weights)
+    moved = np.random.default_rng(1).normal(size=(40, 4))
     found = cross_validate(dataset, (1.0,), folds=4, offset=moved)
     per_fold = []
     for fold in range(4):

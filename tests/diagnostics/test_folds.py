@@ -98,3 +98,10 @@ def test_no_fold_ever_holds_all_of_a_class(n_folds):
         folds = folds_of_groups(mass, n_folds, seed)
         for fold in range(n_folds):
             assert ((mass[folds != fold] > 0).any(0) | (mass == 0).all(0)).all()
+
+
+def test_shares_that_sum_to_one_but_for_rounding_are_all_of_a_class():
+    mass = np.array([[0.4, 0.0], [0.0, 0.7], [0.1, 0.4]])
+    folds = folds_of_groups(mass, 2)
+    assert sorted(folds.tolist()) == [-1, 0, 1]
+    assert folds[2] == -1

@@ -179,7 +179,7 @@ def test_groups_leave_together(fitted):
 @pytest.mark.parametrize("louder", [1.01, 1.1])
 def test_a_model_may_be_a_little_off_the_optimum_and_it_is_said_how_far(louder):
     X, y = draw()
-    weights, factors = np.random.default_rng(4).uniform(1, 3, N), np.arange(1.0, D + 1)
+    weights, factors = np.where(y == 0, 5.0, 1.0), np.arange(1.0, D + 1)
     data = polylogit.from_arrays(X, y, sample_weight=weights)
     found = polylogit.fit(data, C=1.0, penalty_factors=factors, tol=1e-10)
     best = found.model

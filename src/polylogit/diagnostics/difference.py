@@ -78,8 +78,6 @@ def total(sample: Sample, differences: Tensor) -> tuple[float, float]:
     expanded, open_ = differences / sample.chance, 1 - sample.chance
     if not bool((open_ > 0).any()):
         return float(expanded.sum()), 0.0
-    if len(expanded) < 2:
-        return float(expanded.sum()), math.inf
     mean = (open_ * expanded).sum() / open_.sum()
     n = int((open_ > 0).sum())
     spread = float((open_ * (expanded - mean).square()).sum())
