@@ -32,6 +32,20 @@ def test_rows_of_full_leverage_do_not_stop_it():
         assert penalised(found.ravel() + 1e-2 * direction, X, y, K) > best
 
 
+@pytest.mark.parametrize("seed", [21, 143, 265])
+def test_a_step_that_goes_too_far_is_halved(seed):
+    """Few rows, and a column in which some are thousands of times as large as others."""
+    rng = np.random.default_rng(seed)
+    n = rng.integers(12, 40)
+    x = np.exp(rng.normal(size=n) * rng.uniform(1, 3))
+    y = (rng.random(n) < 1 / (1 + np.exp((np.median(x) - x) * rng.uniform(0.5, 3)))).astype(int)
+    X = np.column_stack([np.ones(n), (x - x.mean()) / x.std()])
+    found = maximise(likelihood_of(X, y, firth=True)).coefficients.ravel()
+    best = penalised(found, X, y, 2)
+    for step in 1e-3 * np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [-1, -1]]):
+        assert penalised(found + step, X, y, 2) > best
+
+
 def test_every_place_is_higher_and_the_last_is_flat():
     places = list(ascend(likelihood_of(*far_out(), firth=True)))
     values = [place.state.value for place in places]
