@@ -42,6 +42,7 @@ Reads = Literal["logits", "probabilities"]
 
 MOST_REMEMBERED = 128  # classes up to which a calibrated model keeps its map
 FLOOR = float(np.finfo(np.float64).eps)  # added to probabilities before their logarithm
+CONSTANT = 1e-12  # of the largest number: a deviation that is but rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +257,7 @@ def _fitted(
     if method != "temperature":
         x = columns if method == "dirichlet" else z
         scale = (share @ (x - share @ x).square()).sqrt()
-        scale[scale == 0] = 1.0
+        scale[scale <= CONSTANT * x.abs().max()] = 1.0
         form = VectorForm if method == "vector" else MatrixForm
         found = shrunk(form(x / scale, b * z, codes, weights))
         weight, bias = weight + found.D / scale, found.c
