@@ -10,6 +10,7 @@ the direction, which costs no product with the data.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +27,7 @@ RISE = 1e-6  # of F: more than float32 rounding
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
     """A step s and the change y of the gradient over it, s'y > 0."""
 
     step: Tensor
@@ -34,7 +35,7 @@ class _Pair:
     product: float
 
 
-Pairs = deque[_Pair]
+Pairs = deque[Pair]
 
 
 def repenalised(pairs: Pairs, extra: Tensor) -> None:
@@ -46,7 +47,7 @@ def repenalised(pairs: Pairs, extra: Tensor) -> None:
     pairs.clear()
     for step, change in changed:
         if (product := _dot(step, change)) > 0:
-            pairs.append(_Pair(step, change, product))
+            pairs.append(Pair(step, change, product))
 
 
 def lbfgs(problem: Problem, at: Evaluation, pairs: Pairs | None = None) -> Solver:
@@ -59,7 +60,7 @@ def lbfgs(problem: Problem, at: Evaluation, pairs: Pairs | None = None) -> Solve
     while True:
         if count in RENEW:
             precondition = problem.preconditioner(at)
-        direction = _two_loops(at.gradient, pairs, precondition).neg_()
+        direction = two_loops(at.gradient, pairs, _scaled(pairs, precondition)).neg_()
         slope = _dot(at.gradient, direction)
         if not slope < 0:
             return
@@ -72,29 +73,30 @@ def lbfgs(problem: Problem, at: Evaluation, pairs: Pairs | None = None) -> Solve
         step, change = t * direction, following.gradient - at.gradient
         product = _dot(step, change)
         if product > 0:
-            pairs.append(_Pair(step, change, product))
+            pairs.append(Pair(step, change, product))
         at, count = following, count + 1
         yield at
 
 
-def _two_loops(gradient: Tensor, pairs: Pairs, precondition: Preconditioner) -> Tensor:
-    """H g for the inverse Hessian H that the pairs and the preconditioner describe."""
+def two_loops(gradient: Tensor, pairs: Sequence[Pair], first: Callable[[Tensor], Tensor]) -> Tensor:
+    """H g for the inverse Hessian H that the pairs make of the `first` one; a new tensor."""
     rest, shares = gradient.clone(), []
     for pair in reversed(pairs):
         shares.append(_dot(pair.step, rest) / pair.product)
         rest.add_(pair.change, alpha=-shares[-1])
-    result = precondition(rest).mul_(_scale(pairs, precondition))
+    result = first(rest)
     for pair, share in zip(pairs, reversed(shares), strict=True):
         result.add_(pair.step, alpha=share - _dot(pair.change, result) / pair.product)
     return result
 
 
-def _scale(pairs: Pairs, precondition: Preconditioner) -> float:
-    """s'y / y'M^-1 y of the last step: by how much M overstates the curvature (eq. 7.20 there)."""
+def _scaled(pairs: Pairs, precondition: Preconditioner) -> Callable[[Tensor], Tensor]:
+    """M^-1 times s'y / y'M^-1 y of the last step, for M overstates the curvature (eq. 7.20)."""
     if not pairs:
-        return 1.0
+        return precondition
     last = pairs[-1]
-    return last.product / _dot(last.change, precondition(last.change))
+    scale = last.product / _dot(last.change, precondition(last.change))
+    return lambda vector: precondition(vector).mul_(scale)
 
 
 def _dot(a: Tensor, b: Tensor) -> float:

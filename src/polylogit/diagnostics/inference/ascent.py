@@ -20,9 +20,11 @@ from functools import cached_property
 
 import numpy as np
 import scipy.linalg
+import torch
 
 from polylogit.diagnostics.inference.likelihood import Likelihood, State, factored
 from polylogit.errors import SolveError
+from polylogit.optim.lbfgs import Pair, two_loops
 
 CONVERGED = 1e-18  # of the squared Newton step in standard errors
 STALLED = 1e-8  # of the same: below, a step that cannot rise is rounding, not failure
@@ -32,7 +34,7 @@ CURVED = 1e-8  # of the lengths of a step and its change of score: less curvatur
 MEMORY = 20
 MOST_STEPS, MOST_HALVINGS = 500, 30
 
-Pairs = tuple[tuple[np.ndarray, np.ndarray], ...]
+Pairs = tuple[Pair, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +50,14 @@ class Place:
     pairs: Pairs = ()
 
     @cached_property
+    def factor(self) -> tuple[np.ndarray, bool]:
+        """Of the metric."""
+        return factored(self.metric)
+
+    @cached_property
     def length(self) -> float:
         """score' H^-1 score: twice what is left to gain, about."""
-        return float(self.score @ scipy.linalg.cho_solve(factored(self.metric), self.score))
+        return float(self.score @ scipy.linalg.cho_solve(self.factor, self.score))
 
 
 def maximise(likelihood: Likelihood) -> State:
@@ -82,7 +89,7 @@ def ascend(likelihood: Likelihood) -> Iterator[Place]:
 
 def _better(likelihood: Likelihood, place: Place) -> Place | None:
     """The end of the full step, its half, its quarter... that rises without overshooting."""
-    step = _two_loops(place.pairs, factored(place.metric), place.score)
+    step = _direction(place)
     for _ in range(MOST_HALVINGS):
         found = _tried(likelihood, place, step)
         if found is not None:
@@ -113,19 +120,18 @@ def _tried(
     return end, score, metric
 
 
-def _two_loops(pairs: Pairs, factor: tuple[np.ndarray, bool], score: np.ndarray) -> np.ndarray:
-    """The quasi-Newton step of the pairs, the inverse of the factored matrix being the first."""
-    rest, shares = score, []
-    for step, fall in reversed(pairs):
-        shares.append((step @ rest) / (step @ fall))
-        rest = rest - shares[-1] * fall
-    way: np.ndarray = scipy.linalg.cho_solve(factor, rest)
-    for (step, fall), share in zip(pairs, reversed(shares), strict=True):
-        way = way + step * (share - (fall @ way) / (step @ fall))
-    return way
+def _direction(place: Place) -> np.ndarray:
+    """The quasi-Newton step of the pairs, the inverse of the metric being the first."""
+
+    def solved(vector: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(scipy.linalg.cho_solve(place.factor, vector.numpy()))
+
+    return two_loops(torch.from_numpy(place.score), place.pairs, solved).numpy()
 
 
 def _remembered(pairs: Pairs, step: np.ndarray, fall: np.ndarray) -> Pairs:
-    if step @ fall <= CURVED * np.linalg.norm(step) * np.linalg.norm(fall):
+    product = float(step @ fall)
+    if product <= CURVED * np.linalg.norm(step) * np.linalg.norm(fall):
         return pairs
-    return (*pairs, (step, fall))[-MEMORY:]
+    pair = Pair(torch.from_numpy(step), torch.from_numpy(fall), product)
+    return (*pairs, pair)[-MEMORY:]
