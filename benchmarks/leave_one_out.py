@@ -91,24 +91,32 @@ def along_the_path(name: str) -> None:
     """What choosing C costs on a workload, against cross-validation and one fit."""
     X, y = WORKLOADS[name].load()
     dataset = from_arrays(X, y)
-    choice, choosing = timed(lambda: choose_C(dataset))
+
+    def choose() -> Any:
+        return choose_C(dataset)
+
+    def fold() -> Any:
+        return cross_validate(dataset, [line.C for line in choice.table], folds=FOLDS)
+
+    def once() -> Any:
+        return fit(dataset, C=choice.C)
+
+    choice, choosing = timed(choose)
     for line in choice.table:
         print(
             f"{name:10} {line.C:8.3g} {line.loss:9.5f} +- {line.standard_error:.5f} "
             f"{line.n_refitted:6d} refits",
             flush=True,
         )
-    Cs = [line.C for line in choice.table]
-    folded, folding = timed(lambda: cross_validate(dataset, Cs, folds=FOLDS))
-    _, once = timed(lambda: fit(dataset, C=choice.C))
+    folded, folding = timed(fold)
+    seconds = [choosing, folding, timed(once)[1]]
     for _ in range(REPEATS - 1 if choosing < PATIENT else 0):  # in turns, and the fastest counts
-        choosing = min(choosing, timed(lambda: choose_C(dataset))[1])
-        folding = min(folding, timed(lambda: cross_validate(dataset, Cs, folds=FOLDS))[1])
-        once = min(once, timed(lambda: fit(dataset, C=choice.C))[1])
+        seconds = [min(seconds[i], timed(work)[1]) for i, work in enumerate((choose, fold, once))]
+    choosing, folding, fitting = seconds
     print(
         f"{name:10} C = {choice.C:.3g} in {choosing:.2f} s; {FOLDS}-fold C = {folded.C:.3g} in "
-        f"{folding:.2f} s, ratio {choosing / folding:.2f}; one fit {once:.3f} s, ratio "
-        f"{choosing / once:.0f}",
+        f"{folding:.2f} s, ratio {choosing / folding:.2f}; one fit {fitting:.3f} s, "
+        f"ratio {choosing / fitting:.0f}",
         flush=True,
     )
 
