@@ -25,7 +25,7 @@ from torch import Tensor
 from polylogit.choice import Judged, grid, past_the_lowest, path_note
 from polylogit.data.dataset import Dataset
 from polylogit.diagnostics.folds import NEVER, folds_of_groups, folds_of_rows
-from polylogit.diagnostics.outcome import Jury, own_weights, standard_error, weighted_mean
+from polylogit.diagnostics.outcome import Jury, own_weights, weighted_mean
 from polylogit.diagnostics.units import units_of
 from polylogit.errors import OptionError
 from polylogit.model import SoftmaxModel
@@ -246,15 +246,13 @@ def _found(tried: list[_Tried], jury: Jury, dealt: np.ndarray, stopped: bool) ->
 
 
 def _line(one: _Tried, lowest: _Tried, jury: Jury) -> Judged:
-    right = jury.truth.gather(1, one.logits.argmax(1, keepdim=True))[:, 0]
-    share, units = jury.share, jury.units.of
     return Judged(
         one.C,
         one.alpha,
         one.train_loss,
         one.loss,
-        standard_error(one.losses, share, units),
-        weighted_mean(right, share),
+        jury.spread(one.losses),
+        jury.accuracy(one.logits),
         one.loss - lowest.loss,
-        standard_error(one.losses - lowest.losses, share, units),
+        jury.spread(one.losses - lowest.losses),
     )

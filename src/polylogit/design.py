@@ -167,6 +167,14 @@ def column_pairs(left: Tensor, right: Tensor, distance: int) -> Tensor:
     return out
 
 
+def pair_places(width: int) -> Tensor:
+    """Where [k, l] and [l, k] stand among the pairs k <= l of `column_pairs` (width, width)."""
+    upper = torch.triu_indices(width, width)
+    places = torch.empty(width, width, dtype=torch.long)
+    places[upper[0], upper[1]] = places[upper[1], upper[0]] = torch.arange(upper.shape[1])
+    return places
+
+
 def _products(rows: Tensor, bordered: bool) -> Tensor:
     if bordered:
         rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)

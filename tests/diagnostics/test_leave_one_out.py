@@ -259,6 +259,7 @@ def test_to_compare_fits_a_sample_is_enough(compared, refitted, monkeypatch):
     scores = [(ours.loss - exact.loss) / ours.sampling_error for ours in found]
     assert np.abs(scores).max() < 3
     assert np.std(scores) > 0.5
+    assert leave_one_out(ready, fit, refits="all", rough=True).n_refitted == 90
 
 
 def test_the_error_of_a_difference_holds_that_of_its_samples():

@@ -21,13 +21,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from polylogit.design import column_pairs
+from polylogit.design import column_pairs, pair_places
 from polylogit.diagnostics.difference import Sample, draw
 from polylogit.diagnostics.optimum import CLOSE, ROUGH, Optimum, tighten
 from polylogit.diagnostics.outcome import INFLUENCE, Jury, Outcome, standard_error, weighted_mean
@@ -196,7 +195,7 @@ def _left_out(optimum: Optimum, jury: Jury, refits: Refits, seed: int, rough: bo
     wanted = {"flagged": flagged, "all": present, "none": torch.zeros_like(flagged)}[refits]
     chosen, sizes = torch.nonzero(wanted)[:, 0], jury.rises(before, guessed)
     logits, done = guess.clone(), torch.zeros_like(flagged)
-    for most in SAMPLES if rough or _too_many(chosen, refits) else (len(chosen),):
+    for most in _stages(len(chosen), refits, rough):
         sample = _sampled(sizes, chosen, most, seed)
         for some, removal in _removals(optimum, units, sample.chosen[~done[sample.chosen]]):
             logits[removal.rows] = refitted(removal, SLOW if rough else AT_REST)
@@ -209,8 +208,10 @@ def _left_out(optimum: Optimum, jury: Jury, refits: Refits, seed: int, rough: bo
     return Outcome(before, logits, losses, loss, error, dof, *counts, n_draws=0)
 
 
-def _too_many(chosen: Tensor, refits: Refits) -> bool:
-    return refits == "flagged" and len(chosen) > SAMPLES[-1]
+def _stages(count: int, refits: Refits, rough: bool) -> tuple[int, ...]:
+    """How many of so many units are refitted, at most, one stage after the other."""
+    sampled = refits == "flagged" and (rough or count > SAMPLES[-1])
+    return SAMPLES if sampled else (count,)
 
 
 def _sampled(sizes: Tensor, chosen: Tensor, most: int, seed: int) -> Sample:
@@ -242,10 +243,11 @@ def _of_groups(optimum: Optimum, units: Units, present: Tensor) -> tuple[Tensor,
 def _of_rows(optimum: Optimum, removed: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (N, K) by the formula, and every row's influence (N,)."""
     fast, inverse = optimum.fast, _inverse_pairs(optimum)
+    places = pair_places(optimum.logits.shape[1])
     logits, influence = torch.empty_like(optimum.logits), torch.empty_like(removed)
     n_rows, n_classes = logits.shape
     for rows in row_slices(n_rows, max(1, CELLS // max(len(inverse), n_classes**2))):
-        leverages = _leverages(fast.rows[rows], inverse, n_classes)
+        leverages = _leverages(fast.rows[rows], inverse, places)
         z, aims = optimum.logits[rows], optimum.aims[rows]
         move, influence[rows] = moved(leverages, torch.softmax(z, 1), aims, removed[rows])
         logits[rows] = z + move
@@ -263,19 +265,9 @@ def _inverse_pairs(optimum: Optimum) -> Tensor:
     return (optimum.basis @ both @ optimum.basis.T)[:, k, l].to(optimum.fast.rows.dtype)
 
 
-def _leverages(x: Tensor, inverse: Tensor, n_classes: int) -> Tensor:
-    """A (B, K, K) of rows x~ (B, D~)."""
-    pairs = column_pairs(x, x, 0) @ inverse
-    return pairs[:, _places(n_classes)].view(-1, n_classes, n_classes)
-
-
-@lru_cache(maxsize=8)
-def _places(n_classes: int) -> Tensor:
-    """Where [k, l] stands among the pairs k <= l (K^2,)."""
-    k, l = torch.triu_indices(n_classes, n_classes)  # noqa: E741
-    places = torch.empty(n_classes, n_classes, dtype=torch.long)
-    places[k, l] = places[l, k] = torch.arange(len(k))
-    return places.flatten()
+def _leverages(x: Tensor, inverse: Tensor, places: Tensor) -> Tensor:
+    """A (B, K, K) of rows x~ (B, D~); `places` (K, K) among the pairs of classes."""
+    return (column_pairs(x, x, 0) @ inverse)[:, places.flatten()].view(-1, *places.shape)
 
 
 def moved(A: Tensor, p: Tensor, aims: Tensor, removed: Tensor) -> tuple[Tensor, Tensor]:
@@ -319,13 +311,12 @@ def effective_dof(optimum: Optimum) -> float:
 
 
 def _judged(outcome: Outcome, jury: Jury) -> LeaveOneOut:
-    right = jury.truth.gather(1, outcome.logits.argmax(1, keepdim=True))[:, 0]
     return LeaveOneOut(
         outcome.logits,
         outcome.losses,
         outcome.loss,
         math.hypot(jury.spread(outcome.losses), outcome.sampling_error),
-        weighted_mean(right, jury.share),
+        jury.accuracy(outcome.logits),
         outcome.effective_dof,
         outcome.n_flagged,
         outcome.n_refitted,

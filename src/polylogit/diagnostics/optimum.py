@@ -77,9 +77,7 @@ class Optimum:
             p = torch.softmax(z.add_(fast.logits[:, None, part]), 0)
             p.sub_(fast.probabilities[:, None, part])
             total += p @ fast.weighted[part]
-        return (
-            (self.basis.T @ total.flatten(1)).view(-1, *total.shape[1:]).transpose(0, 1).flatten(1)
-        )
+        return torch.einsum("km,kbd->bmd", self.basis, total).flatten(1)
 
     def _apart(self, moves: Tensor) -> Tensor:
         return moves.view(len(moves), -1, self.rows.shape[1])

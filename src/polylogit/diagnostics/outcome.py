@@ -75,6 +75,11 @@ class Jury:
         change, error = difference.total(sample, self._totals(losses - guessed)[sample.chosen])
         return weighted_mean(guessed, self.share) + change, error
 
+    def accuracy(self, logits: Tensor) -> float:
+        """The share of the weight whose likeliest class is the truth."""
+        right = self.truth.gather(1, logits.argmax(1, keepdim=True))[:, 0]
+        return weighted_mean(right, self.share)
+
     def spread(self, losses: Tensor) -> float:
         """The standard error of their mean."""
         return standard_error(losses, self.share, self.units.of)

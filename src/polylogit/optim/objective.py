@@ -32,7 +32,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from polylogit.design import Block, Design, column_pairs
+from polylogit.design import Block, Design, column_pairs, pair_places
 from polylogit.optim.logits import (
     Logits,
     RecomputedLogits,
@@ -754,7 +754,4 @@ def _pair_maps(n_classes: int, columns: int, device: torch.device) -> tuple[Tens
     with device:
         first, second = torch.triu_indices(n_classes, n_classes, 1)
         identity = torch.eye(n_classes, dtype=torch.float64)
-        upper = torch.triu_indices(columns, columns)
-        square = torch.empty(columns, columns, dtype=torch.long)
-        square[upper[0], upper[1]] = square[upper[1], upper[0]] = torch.arange(upper.shape[1])
-    return identity[first] - identity[second], square
+        return identity[first] - identity[second], pair_places(columns)
