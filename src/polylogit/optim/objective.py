@@ -592,50 +592,27 @@ class LogitLine:
 class RecomputedLine:
     """F along V + t dV with no logits kept: every trial is an evaluation, so taking it is free.
 
-    The slope is the gradient there times the direction; the curvature needs dZ of each block.
+    The slope is the gradient there times the direction. The curvature at a point would cost two
+    more products with X; that between the last two points serves, and costs none.
     """
 
     def __init__(self, objective: SoftmaxObjective, at: Evaluation, direction: Tensor) -> None:
         self.objective, self.at, self.direction = objective, at, direction
-        weight, bias = (part.to(objective.dtype) for part in objective.split(direction))
-        self._change = RecomputedLogits(objective.design, weight, bias)
-        self._tried: tuple[float, Evaluation] | None = None
+        self._last, self._curvature = (0.0, at), 0.0
 
     def derivatives(self, t: float) -> tuple[float, float]:
-        """Slope dF.d and curvature sum_i s_i Var_p(dz_i), with the ridge, in one pass."""
-        problem, point = self.objective, self.at.point + t * self.direction
-        logits = problem._recomputed(point)
-
-        def contribution(block: Block) -> Tensor:
-            z, dz = logits.of(block), self._change.of(block)
-            p = torch.softmax(z, 1)
-            bend = _spread_along(p, dz, problem.weights[block.rows])
-            del dz
-            return torch.cat([bend.reshape(1), problem._gradient_sums(block, z, p)])
-
-        flat = problem._sum(contribution, problem.dtype)
-        there = problem._evaluation(point, flat[1:], logits)
-        self._tried = t, there
-        ahead, _ = problem.split(self.direction)
-        curvature = flat[0] + (problem.ridge.gradient(ahead) * ahead).sum()
-        return float((there.gradient * self.direction).sum()), float(curvature)
+        """Slope dF.d there, and how fast it rose from the last other point."""
+        (before, last), there = self._last, self.evaluate(t)
+        if t != before:
+            rise = float(((there.gradient - last.gradient) * self.direction).sum())
+            self._last, self._curvature = (t, there), rise / (t - before)
+        return float((there.gradient * self.direction).sum()), self._curvature
 
     def evaluate(self, t: float) -> Evaluation:
         """F and its gradient there; free where it was tried last."""
-        if self._tried is not None and self._tried[0] == t:
-            return self._tried[1]
+        if self._last[0] == t:
+            return self._last[1]
         return self.objective.evaluate(self.at.point + t * self.direction)
-
-
-def _spread_along(p: Tensor, dz: Tensor, weights: Tensor) -> Tensor:
-    """sum_i s_i Var_p(dz_i) over a block, in float64."""
-    total = torch.zeros((), dtype=torch.float64)
-    for rows in chunks(*p.shape):
-        weighted = p[rows] * dz[rows]
-        mean = _row_sums(weighted)
-        spread = _row_sums(weighted.mul_(dz[rows])) - mean.square()
-        total += weights[rows] @ spread.double()
-    return total
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Line(Protocol):
     """F along `point + t direction`."""
 
     def derivatives(self, t: float) -> tuple[float, float]:
-        """Slope and curvature of F at `t`."""
+        """Slope of F at `t`, and its curvature there or on the way there."""
 
     def evaluate(self, t: float) -> Evaluation:
         """F and its gradient at `t`."""
