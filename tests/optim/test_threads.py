@@ -45,3 +45,12 @@ def test_a_trial_takes_time_and_leaves_the_number_as_it_was():
 def test_small_problems_are_spared_the_trial(monkeypatch):
     monkeypatch.setattr(module, "trial_seconds", lambda _: 1 / 0)
     assert chosen_threads(1.9 * module.WORTH_A_THREAD) == 1
+
+
+@pytest.mark.parametrize(("work", "chosen"), [(1e10, 2), (1e8, 1)])
+def test_a_passing_disturbance_does_not_slow_down_a_long_pass(work, chosen, monkeypatch):
+    disturbed = iter([20.0] * 3)
+    monkeypatch.setattr(module, "available_cores", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(module, "trial_seconds", lambda n: next(disturbed, 0.5) if n > 1 else 1.0)
+    assert chosen_threads(work) == chosen

@@ -3,7 +3,9 @@
 Two threads on a small problem, or beside other busy processes, can be ten times slower than one:
 they wait for each other. The number is chosen from the work of one pass, is never more than the
 cores this process may use, and has to prove itself on a product of matrices before a fit begins,
-because no system says reliably how busy its cores are. What was set before is restored afterwards.
+because no system says reliably how busy its cores are. The longer a pass, the more often it may
+try: a passing disturbance must not halve the speed of an hour. What was set before is restored
+afterwards.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import torch
 WORTH_A_THREAD = 2e7  # multiply-adds of a pass, per thread
 TRIAL = 256  # rows and columns of the matrices multiplied to see what threads bring
 TRIALS = 3  # of which the best counts
+WORTH_A_ROUND = 5e8  # multiply-adds of a pass, per round of trials that may fail
+MOST_ROUNDS = 20
 GAIN = 0.8  # of the time on one thread, at most, for more to be worth having
 
 
@@ -41,10 +45,15 @@ def chosen_threads(work: float, asked: int | None = None) -> int:
     wanted = min(available_cores(), torch.get_num_threads(), int(work / WORTH_A_THREAD))
     if wanted <= 1:
         return 1
-    alone = trial_seconds(1)
-    while wanted > 1 and trial_seconds(wanted) > GAIN * alone:
+    rounds = min(MOST_ROUNDS, 1 + int(work / WORTH_A_ROUND))
+    while wanted > 1 and not any(_gains(wanted) for _ in range(rounds)):
         wanted //= 2
     return wanted
+
+
+def _gains(count: int) -> bool:
+    """Whether `count` threads are quicker than one at this moment."""
+    return trial_seconds(count) <= GAIN * trial_seconds(1)
 
 
 def trial_seconds(count: int) -> float:
