@@ -1,9 +1,9 @@
-"""How quick thin products are, by the way they are written: the ground of `design._thin_product`.
+"""How quick a pass over few classes is, by where its numbers lie: the ground of `design.room`.
 
     python -m benchmarks.products [THREADS]
 
-Rows of one block (4 MiB) times V' for D features and K classes, into a contiguous result, in
-microseconds: as written, with V padded to 16 classes, and as the transposed product.
+Microseconds for one block of rows (4 MiB) of D features and K classes, row by row and class by
+class: the logits X V' + b, their softmax, and the product R'X of the gradient.
 """
 
 from __future__ import annotations
@@ -14,40 +14,46 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch.nn.functional import pad
 
-from polylogit.design import BLOCK_BYTES, LANES
+from polylogit.design import BLOCK_BYTES
 
 FEATURES = (16, 64, 384, 784)
-CLASSES = (2, 5, 10, 20, 26, 58, 100)
+CLASSES = (2, 5, 10, 20, 26, 48, 58, 100)
 REPEATS = 25
 
 
 def main(threads: int) -> None:
     """Print a line for every shape and precision."""
     torch.set_num_threads(threads)
-    print(f"{'D':>5}{'K':>5}  {'type':8}{'plain':>8}{'padded':>8}{'transposed':>12}")
+    print(f"{'':17}{'logits':^16}{'softmax':^16}{'gradient':^16}{'all':^16}")
+    print(f"{'D':>5}{'K':>5}  {'':5}" + f"{'row':>8}{'class':>8}" * 4)
     for dtype in (torch.float32, torch.float64):
         for n_features in FEATURES:
             for n_classes in CLASSES:
-                times = [_microseconds(way) for way in _ways(n_features, n_classes, dtype)]
-                name = str(dtype).removeprefix("torch.")
-                print(f"{n_features:>5}{n_classes:>5}  {name:8}", end="")
-                print(f"{times[0]:>8.0f}{times[1]:>8.0f}{times[2]:>12.0f}")
+                by_row, by_class = _times(n_features, n_classes, dtype)
+                pairs = [*zip(by_row, by_class, strict=True), (sum(by_row), sum(by_class))]
+                name = str(dtype).removeprefix("torch.float")
+                print(f"{n_features:>5}{n_classes:>5}  {name:5}", end="")
+                print("".join(f"{row:>8.0f}{column:>8.0f}" for row, column in pairs), flush=True)
 
 
-def _ways(
-    n_features: int, n_classes: int, dtype: torch.dtype
-) -> tuple[Callable[[], object], Callable[[], object], Callable[[], object]]:
+def _times(n_features: int, n_classes: int, dtype: torch.dtype) -> tuple[list[float], list[float]]:
+    """Of the three steps, row by row and class by class."""
     rows = torch.randn(BLOCK_BYTES // (n_features * dtype.itemsize), n_features, dtype=dtype)
     weight, bias = torch.randn(n_classes, n_features, dtype=dtype), torch.randn(n_classes).to(dtype)
-    out = torch.empty(len(rows), n_classes, dtype=dtype)
-    wide = (0, 0, 0, -n_classes % LANES)
-    return (
-        lambda: torch.add(rows @ weight.T, bias, out=out),
-        lambda: torch.add((rows @ pad(weight, wide).T)[:, :n_classes], bias, out=out),
-        lambda: torch.add((weight @ rows.T).T, bias, out=out),
+    z, out = (torch.empty(len(rows), n_classes, dtype=dtype) for _ in range(2))
+    turned, out_turned = (torch.empty(n_classes, len(rows), dtype=dtype) for _ in range(2))
+    by_row = (
+        lambda: torch.addmm(bias, rows, weight.T, out=z),
+        lambda: torch.softmax(z, 1, out=out),
+        lambda: out.T @ rows,
     )
+    by_class = (
+        lambda: torch.addmm(bias[:, None], weight, rows.T, out=turned),
+        lambda: torch.softmax(turned, 0, out=out_turned),
+        lambda: out_turned @ rows,
+    )
+    return [_microseconds(step) for step in by_row], [_microseconds(step) for step in by_class]
 
 
 def _microseconds(way: Callable[[], object]) -> float:

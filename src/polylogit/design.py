@@ -27,7 +27,6 @@ import numpy as np
 import scipy.sparse
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from polylogit.errors import DataError, OptionError
 from polylogit.stored import StoredRows
@@ -38,13 +37,28 @@ PRODUCTS_BYTES = 2**28  # of products of columns that are kept for a written-out
 SPARSE_BLOCK = 2**28  # stored entries of a sparse block: one block, most often
 SPARSE_WORK = 2**21  # multiply-adds of a sparse product that are worth a thread
 SMALLEST_BLOCK = 256  # rows
-LANES = 16  # columns of a float32 product that are computed together
-WIDE = 4  # features a class from which the transposed float64 product pays
+FEW_CLASSES = 32  # up to here logits lie class by class (benchmarks/products.py)
 WIDE_GRAM, BANDS = 256, 4  # features from which a triangle pays, and its bands
 SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
 
 _Item = TypeVar("_Item")
 _ALL = slice(None)
+
+
+def room(n_rows: int, n_classes: int, dtype: torch.dtype) -> Tensor:
+    """Memory for a number of each row and class (B, K).
+
+    Those of few classes lie class by class, so that what runs over the classes of a row runs over
+    long columns side by side: a softmax of ten classes takes a tenth of the time.
+    """
+    if n_classes <= FEW_CLASSES:
+        return torch.empty(n_classes, n_rows, dtype=dtype).T
+    return torch.empty(n_rows, n_classes, dtype=dtype)
+
+
+def lies_by_class(matrix: Tensor) -> bool:
+    """Whether the numbers of a class, and not those of a row, lie side by side."""
+    return matrix.stride(0) < matrix.stride(1)
 
 
 class Block(ABC):
@@ -55,6 +69,10 @@ class Block(ABC):
     @abstractmethod
     def matmul(self, weight: Tensor) -> Tensor:
         """Z_b V' (B, K) for V (K, D)."""
+
+    def affine(self, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+        """Z_b V' + 1 b' in `out` (B, K), however that lies in memory."""
+        return torch.add(self.matmul(weight), bias, out=out)
 
     @abstractmethod
     def rmatmul(self, residual: Tensor) -> Tensor:
@@ -184,20 +202,6 @@ def _products(rows: Tensor, bordered: bool) -> Tensor:
 # --------------------------------------------------------------------------------------- dense
 
 
-def _thin_product(rows: Tensor, weight: Tensor) -> Tensor:
-    """rows V' (B, K), for few classes in the way that MKL does quickest (benchmarks/products.py).
-
-    In float32 its kernels are 16 columns wide, and a last one of 8 to 15 is slower than a full one;
-    in float64 the transposed product is up to 2.5 times as fast while V is wide.
-    """
-    n_classes, missing = len(weight), -len(weight) % LANES
-    if rows.dtype == torch.float64 and rows.shape[1] >= WIDE * n_classes:
-        return (weight @ rows.T).T
-    if rows.dtype == torch.float32 and 0 < missing <= LANES // 2:
-        return (rows @ pad(weight, (0, 0, 0, missing)).T)[:, :n_classes]
-    return rows @ weight.T
-
-
 def _weighted_gram(rows: Tensor, weights: Tensor) -> Tensor:
     """rows' diag(w) rows (D, D); of a wide one only the upper triangle is multiplied, in bands."""
     weighted, n_features = rows * weights[:, None], rows.shape[1]
@@ -220,7 +224,13 @@ class DenseBlock(Block):
     whole: DenseDesign
 
     def matmul(self, weight: Tensor) -> Tensor:
-        return _thin_product(self.features, weight)
+        return self.features @ weight.T
+
+    def affine(self, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+        if lies_by_class(out):
+            torch.addmm(bias[:, None], weight, self.features.T, out=out.T)
+            return out
+        return torch.addmm(bias, self.features, weight.T, out=out)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
         return residual.T @ self.features

@@ -73,7 +73,7 @@ def test_a_line_and_its_points(pair):
     other = compact.line(compact.evaluate(point), direction)
     for t in (0.0, 0.3, 2.0):
         assert other.derivatives(t) == pytest.approx(one.derivatives(t), rel=1e-11)
-    there, here = one.evaluate(0.3), other.evaluate(0.3)
+    there, here = plain.evaluate(point + 0.3 * direction), other.evaluate(0.3)
     torch.testing.assert_close(here.point, there.point, **SAME)
     torch.testing.assert_close(here.gradient, there.gradient, **SAME)
     assert here.value == pytest.approx(there.value, rel=1e-13)

@@ -26,8 +26,10 @@ def p(request):
     return problem(**request.param)
 
 
-@pytest.fixture(params=["one block", "many blocks", "no logits kept"])
+@pytest.fixture(params=["one block", "many blocks", "row by row", "no logits kept"])
 def blocks(request, monkeypatch):
+    if request.param == "row by row":
+        monkeypatch.setattr(design_module, "FEW_CLASSES", 0)
     if request.param == "no logits kept":
         monkeypatch.setattr(objective_module, "LOGITS_BYTES", 0)
     if request.param != "one block":
@@ -120,9 +122,42 @@ def test_a_line_is_the_objective_along_it(p, blocks):
     if p.objective.keeps_logits:
         assert ours[1] == pytest.approx(curvature.item(), rel=1e-10, abs=1e-13)
     there = line.evaluate(0.7)
-    again = p.objective.evaluate(point + 0.7 * direction)
+    again = p.objective.evaluate(there.point)
     assert there.value == pytest.approx(again.value, rel=1e-13)
     torch.testing.assert_close(there.gradient, again.gradient, rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(probabilities(there), probabilities(again), rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("rows", ROWS)
+def test_on_a_line_the_bias_follows_the_weights(rows, blocks, intercept, dtype):
+    p = problem(intercept=intercept, rows=rows)
+    if not p.objective.keeps_logits:
+        pytest.skip("there it would cost passes")
+    objective = replace(p.objective, dtype=dtype)
+    start, direction = objective.balanced(random_point(p)), 0.1 * random_point(p, seed=7)
+    line, point = objective.line(start, direction), start.point
+    passes = objective.tally.passes
+    there, on_line = line.evaluate(0.7), point + 0.7 * direction
+    assert objective.tally.passes == passes + 1
+    if not intercept:
+        torch.testing.assert_close(there.point, on_line, rtol=0, atol=0)
+        return
+    torch.testing.assert_close(there.point[:, :-1], on_line[:, :-1], rtol=0, atol=0)
+    assert there.value < p.objective.evaluate(on_line).value
+    assert there.value == pytest.approx(p.objective.balanced(on_line).value, rel=1e-6)
+    enough = 3 * objective_module.SETTLED[dtype]
+    assert float((there.gradient[:, -1].abs() / objective.mass).max()) <= enough
+
+
+def test_the_bias_does_not_follow_where_classes_are_many(monkeypatch):
+    monkeypatch.setattr(objective_module, "FEW_BESIDE", 2)
+    p = problem()
+    point, direction = random_point(p), random_point(p, seed=7)
+    assert p.objective.n_classes > max(2, p.objective.design.n_features // 2)
+    there = p.objective.line(p.objective.evaluate(point), direction).evaluate(0.7)
+    torch.testing.assert_close(there.point, point + 0.7 * direction, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("many", [2, 2048], ids=["a Hessian at times", "a Hessian a step"])

@@ -21,6 +21,7 @@ from polylogit.design import DenseDesign
 from polylogit.optim.logits import Logits
 from polylogit.optim.objective import (
     BALANCED,
+    LONGEST_BIAS_STEP,
     SoftmaxCurvature,
     SoftmaxObjective,
     logits_of,
@@ -32,7 +33,6 @@ from polylogit.optim.problem import Evaluation
 COMPACT_WORK = 4e6  # multiply-adds of a Hessian up to which calls cost more
 MOST_CLASSES = 4  # a Hessian has one block for every pair of contrasts
 BIAS_STEPS = 30  # to the best bias, at most
-LONGEST_BIAS_STEP = 2.0  # nats
 
 _TO_INFINITY = np.errstate(over="ignore", invalid="ignore")  # as torch: the solve will see it
 

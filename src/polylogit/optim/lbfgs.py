@@ -70,7 +70,7 @@ def lbfgs(problem: Problem, at: Evaluation, pairs: Pairs | None = None) -> Solve
         if following.value > at.value + RISE * abs(at.value):  # flat enough, and yet uphill
             t = lowest(line, slope, tolerance=SHARP)
             following = line.evaluate(t)
-        step, change = t * direction, following.gradient - at.gradient
+        step, change = following.point - at.point, following.gradient - at.gradient
         product = _dot(step, change)
         if product > 0:
             pairs.append(Pair(step, change, product))

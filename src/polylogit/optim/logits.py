@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from polylogit.design import Block, Design
+from polylogit.design import Block, Design, lies_by_class, room
 
 CHUNK_ELEMENTS = 2**18  # of logits per elementwise step, so that temporaries stay in cache
 
@@ -42,7 +42,10 @@ class RecomputedLogits:
 
     def of(self, block: Block, out: Tensor | None = None) -> Tensor:
         """Z of a block's rows (B, K), in `out` or in new memory."""
-        z = torch.add(block.matmul(self.weight), self.bias, out=out)
+        if out is None:
+            rows = block.rows
+            out = room(rows.stop - rows.start, len(self.bias), self.dtype)
+        z = block.affine(self.weight, self.bias, out)
         return z if self.offsets is None else z.add_(self.offsets[block.rows])
 
     def to(self, dtype: torch.dtype) -> RecomputedLogits:
@@ -55,6 +58,13 @@ class RecomputedLogits:
 
 
 Logits = Tensor | RecomputedLogits
+
+
+def softmax(logits: Tensor, out: Tensor | None = None) -> Tensor:
+    """P (B, K), which lies in memory as the logits do."""
+    if lies_by_class(logits):
+        return torch.softmax(logits.T, 0, out=None if out is None else out.T).T
+    return torch.softmax(logits, 1, out=out)
 
 
 def logits_in(logits: Logits, block: Block) -> Tensor:

@@ -33,7 +33,7 @@ class Line(Protocol):
         """Slope of F at `t`, and its curvature there or on the way there."""
 
     def evaluate(self, t: float) -> Evaluation:
-        """F and its gradient at `t`."""
+        """F and its gradient at `t`, or at a lower point near it that was known at no more cost."""
 
 
 class Curvature(Protocol):
