@@ -8,6 +8,7 @@ import torch
 from oracle import KINDS, ROWS, problem, random_point, value
 
 from polylogit import design as design_module
+from polylogit.optim import bias as bias_module
 from polylogit.optim import logits as logits_module
 from polylogit.optim import objective as objective_module
 from polylogit.optim.logits import parts
@@ -145,10 +146,11 @@ def test_on_a_line_the_bias_follows_the_weights(rows, blocks, intercept, dtype):
         torch.testing.assert_close(there.point, on_line, rtol=0, atol=0)
         return
     torch.testing.assert_close(there.point[:, :-1], on_line[:, :-1], rtol=0, atol=0)
-    assert there.value < p.objective.evaluate(on_line).value
+    without = p.objective.evaluate(on_line)
+    assert there.value < without.value
     assert there.value == pytest.approx(p.objective.balanced(on_line).value, rel=1e-6)
-    enough = 3 * objective_module.SETTLED[dtype]
-    assert float((there.gradient[:, -1].abs() / objective.mass).max()) <= enough
+    left, before = (at.gradient[:, -1].abs().max() for at in (there, without))
+    assert float(left) <= 1e-3 * float(before)
 
 
 def test_the_bias_does_not_follow_where_classes_are_many(monkeypatch):
@@ -163,7 +165,7 @@ def test_the_bias_does_not_follow_where_classes_are_many(monkeypatch):
 @pytest.mark.parametrize("many", [2, 2048], ids=["a Hessian at times", "a Hessian a step"])
 @pytest.mark.parametrize("rows", ROWS)
 def test_the_best_bias_balances_every_class(rows, many, monkeypatch):
-    monkeypatch.setattr(objective_module, "MANY_CLASSES", many)
+    monkeypatch.setattr(bias_module, "MANY_CLASSES", many)
     p = problem(rows=rows)
     at = p.objective.evaluate(random_point(p))
     best = p.objective.with_best_bias(at)
@@ -305,12 +307,3 @@ def test_an_evaluation_of_another_problem_is_refused():
     at = replace(p.objective.evaluate(p.objective.start()), state=None)
     with pytest.raises(TypeError, match="another problem"):
         p.objective.curvature(at)
-
-
-def test_the_best_bias_is_found_even_where_every_row_is_saturated():
-    logits = torch.tensor([[900.0, 0.0], [0.0, 900.0], [900.0, 0.0]], dtype=torch.float64)
-    weights = torch.full((3,), 1 / 3, dtype=torch.float64)
-    mass = torch.tensor([0.5, 0.5], dtype=torch.float64)
-    shift = objective_module.best_bias_shift(logits, mass, weights, steps=2000)
-    p = torch.softmax(logits + shift, 1)
-    assert float((weights @ p - mass).abs().max()) < 1e-12

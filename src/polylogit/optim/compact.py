@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from polylogit.design import DenseDesign
+from polylogit.optim.bias import BALANCED, LONGEST_STEP
 from polylogit.optim.logits import Logits
 from polylogit.optim.objective import (
-    BALANCED,
-    LONGEST_BIAS_STEP,
     SoftmaxCurvature,
     SoftmaxObjective,
     logits_of,
@@ -112,7 +111,7 @@ class CompactObjective(SoftmaxObjective):
         hessian = contrasts.T @ (np.diag(shared.sum(1)) - shared @ p.T) @ contrasts
         hessian.flat[:: len(hessian) + 1] += np.finfo(np.float64).eps  # for saturated rows
         step = np.linalg.solve(hessian, -at.gradient.numpy()[:, -1])
-        return step * min(1.0, LONGEST_BIAS_STEP / max(1e-300, float(np.abs(step).max())))
+        return step * min(1.0, LONGEST_STEP / max(1e-300, float(np.abs(step).max())))
 
     def _logits_along(self, point: Tensor) -> Tensor:
         """V X' + b (K, N) in one pass."""

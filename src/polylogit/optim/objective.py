@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from polylogit.design import Block, Design, column_pairs, pair_places, room
+from polylogit.optim.bias import BALANCED, SETTLED, BiasCurvature, best_bias_shift, follow
 from polylogit.optim.logits import (
     Logits,
     RecomputedLogits,
@@ -50,21 +51,12 @@ from polylogit.optim.preconditioner import (
     DiagonalPreconditioner,
     GramPreconditioner,
     Kept,
-    cholesky,
 )
 from polylogit.optim.problem import Evaluation, Line, Preconditioner
 
 LOGITS_BYTES = 2**28  # of one matrix of logits; a line search keeps four, or none
-MANY_CLASSES = 2048  # from here on a K x K matrix is made in float32, and not in every step
 PRODUCT_BYTES = 4 * 2**20  # of features times probabilities at a time, to stay in cache
-BALANCED = 4e-16  # sums of residuals that are but rounding
-SETTLED = {torch.float32: 1e-6, torch.float64: 1e-9}  # of a class's mass: near enough on the way
-SETTLING_STEPS = 3
-LONGEST_BIAS_STEP = 2.0  # nats
 FEW_BESIDE = 32  # classes for which the bias is settled however few the features are
-SQUARED_AWAY = (
-    1e-8  # of the mass of a class: a residual of which a step of Newton's leaves rounding
-)
 MOST_WRITTEN = 2000  # parameters between which a part of the Hessian is ever written out
 PRODUCTS_SAVED = 400  # with the Hessian, by writing it out
 WIDEST_GRAM = 4096  # features; beyond, the preconditioner is diagonal
@@ -174,6 +166,7 @@ class SoftmaxObjective:
     reduce: Reduce = lambda part: part
     tally: Tally = field(default_factory=Tally)
     kept: Kept | None = None  # sums of the preconditioner that may be used again
+    bias_curvature: BiasCurvature = field(default_factory=BiasCurvature)
 
     # ------------------------------------------------------------------ the Problem's questions
 
@@ -305,22 +298,10 @@ class SoftmaxObjective:
         projection: Golub & Pereyra, SIAM J. Numer. Anal. 10 (1973)).
         """
         if self.intercept and self.n_classes <= max(FEW_BESIDE, self.design.n_features // 2):
-            point = self._with_bias(point, self._settle(logits, probabilities))
+            curve = self.bias_curvature
+            shift = follow(logits, probabilities, self.mass, self.weights, curve)
+            point = self._with_bias(point, shift)
         return self.evaluate_known(point, logits, probabilities)
-
-    def _settle(self, logits: Tensor, probabilities: Tensor) -> Tensor:
-        """Move Z and P to near the best bias; by how much (K,)."""
-        total, enough = torch.zeros_like(self.mass), SETTLED[self.dtype] * self.mass
-        for _ in range(SETTLING_STEPS):
-            sums, square = _class_sums(probabilities, self.weights)
-            residual = sums - self.mass
-            if bool((residual.abs() <= enough).all()):
-                break
-            shift = _bias_step(_bias_solver(sums, square), residual)
-            total += shift
-            for rows in chunks(*logits.shape):
-                softmax(logits[rows].add_(shift.to(self.dtype)), probabilities[rows])
-        return total
 
     def _logits(self, point: Tensor) -> Tensor:
         """Z = X V' + b + O (N, K)."""
@@ -520,88 +501,6 @@ def contrast_basis(n_classes: int) -> Tensor:
         basis[j, j - 1] = -float(j)
         basis[:, j - 1] /= (j * (j + 1)) ** 0.5
     return basis
-
-
-def best_bias_shift(logits: Logits, mass: Tensor, weights: Tensor, steps: int = 30) -> Tensor:
-    """The shift u (K,), sum u = 0, with sum_i s_i softmax(z_i + u) = mass.
-
-    Newton's method on the convex function sum_i s_i lse(z_i + u) - mass.u, at most two nats a step.
-    With many classes a Hessian serves as long as the residual falls to a fifth with every step.
-    """
-    shift, last, solve = torch.zeros_like(mass), math.inf, None
-    many, slow = len(mass) >= MANY_CLASSES, False
-    for _ in range(steps):
-        sums, square = _bias_sums(logits, shift, weights, _wanted(many, solve is None or slow))
-        residual = sums - mass
-        size = float(residual.abs().max())
-        if size <= BALANCED or (size < 1e-12 and size >= 0.5 * last):
-            break  # what is left is rounding
-        slow, last = size > 0.2 * last, size
-        if square is not None:
-            solve = _bias_solver(sums, square)
-            del square
-        shift += _bias_step(cast("_Solver", solve), residual)
-        if not many and size <= SQUARED_AWAY * float(mass.min()):
-            break
-    return shift
-
-
-_Solver = Callable[[Tensor], Tensor]
-
-
-def _bias_step(solve: _Solver, residual: Tensor) -> Tensor:
-    """Newton's step (K,), of sum zero and at most two nats."""
-    step = solve(residual)
-    step -= step.mean()
-    return step * -min(1.0, LONGEST_BIAS_STEP / float(step.abs().max().clamp_min(1e-300)))
-
-
-def _class_sums(probabilities: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """sum_i s_i p_i (K,) in float64 and sum_i s_i p_i p_i' (K, K) as precise as P."""
-    n_rows, n_classes = probabilities.shape
-    sums = torch.zeros(n_classes, dtype=torch.float64)
-    square = torch.zeros(n_classes, n_classes, dtype=probabilities.dtype)
-    for rows in chunks(n_rows, n_classes):
-        p = probabilities[rows]
-        q = p * weights[rows, None].to(p.dtype)
-        sums += q.sum(0, dtype=torch.float64)
-        square.addmm_(q.T, p)
-    return sums, square
-
-
-def _wanted(many: bool, renew: bool) -> torch.dtype | None:
-    """In which precision the Hessian of a step is made; None if the last one serves."""
-    if not many:
-        return torch.float64
-    return torch.float32 if renew else None
-
-
-def _bias_solver(sums: Tensor, square: Tensor) -> _Solver:
-    """r -> (diag(sums) - square)^-1 r for residuals that sum to zero; `square` is used up."""
-    hessian = square.neg_()
-    hessian.diagonal().add_(sums)
-    # the all-ones direction is the shift that softmax cannot see; the lift, for saturated rows
-    hessian.add_(1.0 / len(sums)).diagonal().add_(torch.finfo(hessian.dtype).eps)
-    if hessian.dtype == torch.float64:
-        return lambda residual: torch.linalg.solve(hessian, residual)
-    factor = cholesky(hessian)
-    return lambda r: torch.cholesky_solve(r.to(factor.dtype)[:, None], factor)[:, 0].to(r.dtype)
-
-
-def _bias_sums(
-    logits: Logits, shift: Tensor, weights: Tensor, hessian: torch.dtype | None
-) -> tuple[Tensor, Tensor | None]:
-    """sum_i s_i p_i (K,) and, if a type for it is given, sum_i s_i p_i p_i' (K, K) at z + u."""
-    sums, n_classes, square = torch.zeros_like(shift), len(shift), None
-    if hessian is not None:
-        square = torch.zeros(n_classes, n_classes, dtype=hessian)
-    for rows, z in parts(logits, 1 if square is None else n_classes // 16):
-        p = softmax(z + shift)
-        sums += weights[rows] @ p
-        if square is not None:
-            q = p.to(square.dtype)
-            square.addmm_((q * weights[rows, None].to(q.dtype)).T, q)
-    return sums, square
 
 
 class LogitLine:

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.special
+import torch
+
+from polylogit.optim import bias as module
+from polylogit.optim import logits as logits_module
+from polylogit.optim.bias import BiasCurvature, best_bias_shift, follow
+
+
+def rows(n=40, k=4, seed=0, dtype=torch.float64):
+    """Z (N, K), weights that sum to one, and the mass that the best bias has to give."""
+    rng = np.random.default_rng(seed)
+    weights = torch.from_numpy(rng.dirichlet(np.ones(n)))
+    mass = torch.from_numpy(rng.dirichlet(5 * np.ones(k)))
+    return torch.from_numpy(2 * rng.normal(size=(n, k))).to(dtype), weights, mass
+
+
+def by_scipy(logits, weights, mass):
+    """The shift from the function itself, by somebody else's method."""
+    z, s, m = (part.double().numpy() for part in (logits, weights, mass))
+    found = scipy.optimize.minimize(
+        lambda u: s @ scipy.special.logsumexp(z + u, axis=1) - m @ u,
+        np.zeros(len(m)),
+        jac=lambda u: s @ scipy.special.softmax(z + u, axis=1) - m,
+        method="BFGS",
+        options={"gtol": 1e-11},
+    )
+    return torch.from_numpy(found.x - found.x.mean())
+
+
+def test_the_shift_is_the_minimum():
+    logits, weights, mass = rows()
+    shift = best_bias_shift(logits, mass, weights)
+    torch.testing.assert_close(shift, by_scipy(logits, weights, mass), rtol=0, atol=1e-8)
+    left = weights @ torch.softmax(logits + shift, 1) - mass
+    assert float(left.abs().max()) < 1e-15
+    assert abs(float(shift.sum())) < 1e-13
+
+
+def test_it_is_found_even_where_every_row_is_saturated():
+    logits = torch.tensor([[900.0, 0.0], [0.0, 900.0], [900.0, 0.0]], dtype=torch.float64)
+    weights = torch.full((3,), 1 / 3, dtype=torch.float64)
+    mass = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    shift = best_bias_shift(logits, mass, weights, steps=2000)
+    p = torch.softmax(logits + shift, 1)
+    assert float((weights @ p - mass).abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("by_class", [True, False])
+@pytest.mark.parametrize("chunk", [12, 10**6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_logits_that_follow_end_where_the_best_bias_is(dtype, chunk, by_class, monkeypatch):
+    monkeypatch.setattr(logits_module, "CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr(module, "FOLLOWING_STEPS", 20)
+    logits, weights, mass = rows(dtype=dtype)
+    z = logits.T.contiguous().T if by_class else logits.clone()
+    p = torch.softmax(z.T, 0).T if by_class else torch.softmax(z, 1)
+    shift = follow(z, p, mass, weights, BiasCurvature())
+    atol = {torch.float32: 1e-4, torch.float64: 1e-7}[dtype]
+    torch.testing.assert_close(shift, by_scipy(logits, weights, mass), rtol=0, atol=atol)
+    torch.testing.assert_close(z, logits + shift.to(dtype))
+    torch.testing.assert_close(p, torch.softmax(z, 1))
+    left = weights @ p.double() - mass
+    assert float((left.abs() / mass).max()) <= module.SETTLED[dtype]
+
+
+def test_a_hessian_serves_while_it_leads_down_fast(monkeypatch):
+    made = []
+    square = module._square
+    monkeypatch.setattr(module, "_square", lambda *a: made.append(1) or square(*a))
+    logits, weights, mass = rows()
+    best, curvature = logits + best_bias_shift(logits, mass, weights), BiasCurvature()
+    for move, expected in ((0.01, 1), (0.02, 0), (4.0, 1)):
+        made.clear()
+        z = best + torch.tensor([move, -move, 0, 0], dtype=torch.float64)
+        follow(z, torch.softmax(z, 1), mass, weights, curvature)
+        assert len(made) == expected
+
+
+def test_a_bias_that_is_best_stays():
+    logits, weights, mass = rows()
+    z = logits + best_bias_shift(logits, mass, weights)
+    before, curvature = z.clone(), BiasCurvature()
+    assert not follow(z, torch.softmax(z, 1), mass, weights, curvature).any()
+    assert torch.equal(z, before)
+    assert curvature.solve is None
