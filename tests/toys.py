@@ -32,6 +32,8 @@ class Toy:
 
 @dataclass(frozen=True)
 class ToyLine:
+    trials_are_free = True
+
     toy: Toy
     at: Evaluation
     direction: torch.Tensor

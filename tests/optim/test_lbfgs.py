@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 import torch
-from toys import Bowl, LogCosh
+from toys import Bowl, LogCosh, ToyLine
 
 from polylogit.optim.lbfgs import MEMORY, lbfgs, repenalised
 
@@ -65,3 +65,17 @@ def test_a_pair_without_curvature_is_dropped():
     next(steps)
     repenalised(pairs, torch.full((3,), -1e9, dtype=torch.float64))
     assert len(pairs) == 0
+
+
+def test_where_trials_are_dear_fewer_are_made(monkeypatch):
+    def trials(free):
+        toy, made = LogCosh(), []
+        derivatives = ToyLine.derivatives
+        with monkeypatch.context() as patch:
+            patch.setattr(ToyLine, "trials_are_free", free)
+            patch.setattr(ToyLine, "derivatives", lambda *a: made.append(1) or derivatives(*a))
+            *_, last = itertools.islice(lbfgs(toy, toy.evaluate(toy.far)), 40)
+        assert last.value - toy.lowest < 1e-12
+        return len(made)
+
+    assert trials(free=False) < trials(free=True)

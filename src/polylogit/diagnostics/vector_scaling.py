@@ -82,6 +82,8 @@ class VectorScaling:
 
 @dataclass(frozen=True, eq=False)
 class _Line:
+    trials_are_free = True
+
     problem: VectorScaling
     at: Evaluation
     direction: Tensor

@@ -203,6 +203,8 @@ class _Blocks:
 class CompactLine:
     """F along U + t dU over kept logits, without a product for a trial step."""
 
+    trials_are_free = True
+
     def __init__(
         self, objective: CompactObjective, at: Evaluation, direction: Tensor, change: Tensor
     ) -> None:

@@ -4,7 +4,7 @@ The two-loop recursion builds -H g from the last steps s_j and the changes y_j o
 (Nocedal & Wright, Numerical Optimization (2006), algorithm 7.4). Where the textbook starts from a
 multiple of the identity it starts from one of M^-1, the problem's preconditioner: then columns of
 any size are taken care of, and few steps are needed. The step goes close to the lowest point along
-the direction, which costs no product with the data.
+the direction where trials cost no product with the data, and less close where they do.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from polylogit.optim.problem import Evaluation, Preconditioner, Problem, Solver
 
 MEMORY = 10  # steps
 RENEW = frozenset({5, 40, 100, 200, 400, 800})  # steps after which the curvature has changed enough
-FLAT = 0.5  # of the first slope: how flat the end of a step must be
+FLAT = 0.25  # of the first slope: how flat the end of a step must be
+ROUGH = 0.7  # the same, where every trial costs a pass
 SHARP = 0.01  # the same, where the flat end turned out to lie higher than the start
 RISE = 1e-6  # of F: more than float32 rounding
 
@@ -65,7 +66,7 @@ def lbfgs(problem: Problem, at: Evaluation, pairs: Pairs | None = None) -> Solve
         if not slope < 0:
             return
         line = problem.line(at, direction)
-        t = lowest(line, slope, tolerance=FLAT)
+        t = lowest(line, slope, tolerance=FLAT if line.trials_are_free else ROUGH)
         following = line.evaluate(t)
         if following.value > at.value + RISE * abs(at.value):  # flat enough, and yet uphill
             t = lowest(line, slope, tolerance=SHARP)

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from polylogit.design import Block, Design, column_pairs, pair_places, room
-from polylogit.optim.bias import BALANCED, SETTLED, BiasCurvature, best_bias_shift, follow
+from polylogit.optim.bias import BALANCED, BiasCurvature, best_bias_shift, follow
 from polylogit.optim.logits import (
     Logits,
     RecomputedLogits,
@@ -253,16 +253,9 @@ class SoftmaxObjective:
 
         Newton's method on K unknowns over kept logits; one pass, for the gradient, at the end.
         """
-        if not self.intercept or self._is_balanced(at):
+        if not self.intercept or float(self.split_gradient(at.gradient)[1].abs().max()) <= BALANCED:
             return at
         return self._balanced(at.point, logits_of(at))
-
-    def _is_balanced(self, at: Evaluation) -> bool:
-        """Whether what is left is rounding; or, where nothing is proven, near enough to it."""
-        residual = self.expand(self.split_gradient(at.gradient)[1]).abs()
-        if self.dtype == torch.float32:
-            return bool((residual <= SETTLED[self.dtype] * self.mass).all())
-        return float(residual.max()) <= BALANCED
 
     def balanced(self, point: Tensor) -> Evaluation:
         """F and its gradient at these V and their best bias, at the price of `evaluate`.
@@ -509,6 +502,8 @@ class LogitLine:
     The probabilities of the last trial are kept, for it is most often the step that is taken.
     """
 
+    trials_are_free = True
+
     def __init__(
         self, objective: SoftmaxObjective, at: Evaluation, direction: Tensor, change: Tensor
     ) -> None:
@@ -553,6 +548,8 @@ class RecomputedLine:
     The slope is the gradient there times the direction. The curvature at a point would cost two
     more products with X; that between the last two points serves, and costs none.
     """
+
+    trials_are_free = False
 
     def __init__(self, objective: SoftmaxObjective, at: Evaluation, direction: Tensor) -> None:
         self.objective, self.at, self.direction = objective, at, direction

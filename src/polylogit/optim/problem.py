@@ -29,6 +29,8 @@ class Evaluation:
 class Line(Protocol):
     """F along `point + t direction`."""
 
+    trials_are_free: bool  # whether derivatives cost no pass over the rows
+
     def derivatives(self, t: float) -> tuple[float, float]:
         """Slope of F at `t`, and its curvature there or on the way there."""
 

@@ -112,6 +112,7 @@ class _KinkedLine:
 
     def __init__(self, line: Line, point: Tensor, direction: Tensor, thresholds: Tensor) -> None:
         self.line, self.evaluate = line, line.evaluate
+        self.trials_are_free = line.trials_are_free
         self.point, self.direction = point.flatten(), direction.flatten()
         self.costs = thresholds * self.direction.abs()
 
