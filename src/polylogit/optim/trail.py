@@ -5,6 +5,7 @@
    both ends are known, the lowest point along it costs one product with X, for the gradient.
 3. The sums of the preconditioner, to which the new ridge is added.
 4. The pairs of L-BFGS: a ridge adds exactly its own product to each change of the gradient.
+5. How much of the gap a bias hides that is not quite the best: often so little that no look is due.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Trail:
     ridge: Penalty | None = None  # of the last solve
     at: Evaluation | None = None  # where it ended, in float64
     way: tuple[Tensor, Tensor | None] | None = None  # the last change of point and kept logits
+    hidden: float | None = None  # gap over the energy of the bias that hid it
 
     def remember(self, ridge: Penalty, at: Evaluation) -> None:
         """Take down where a solve under `ridge` ended."""
