@@ -1,4 +1,4 @@
-"""How quick a pass over few classes is, by where its numbers lie: the ground of `design.room`.
+"""How quick a pass over few classes is, by where its numbers lie: the ground of `logits.room`.
 
     python -m benchmarks.products [THREADS]
 

@@ -37,28 +37,11 @@ PRODUCTS_BYTES = 2**28  # of products of columns that are kept for a written-out
 SPARSE_BLOCK = 2**28  # stored entries of a sparse block: one block, most often
 SPARSE_WORK = 2**21  # multiply-adds of a sparse product that are worth a thread
 SMALLEST_BLOCK = 256  # rows
-FEW_CLASSES = 32  # up to here logits lie class by class (benchmarks/products.py)
 WIDE_GRAM, BANDS = 256, 4  # features from which a triangle pays, and its bands
 SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
 
 _Item = TypeVar("_Item")
 _ALL = slice(None)
-
-
-def room(n_rows: int, n_classes: int, dtype: torch.dtype) -> Tensor:
-    """Memory for a number of each row and class (B, K).
-
-    Those of few classes lie class by class, so that what runs over the classes of a row runs over
-    long columns side by side: a softmax of ten classes takes a tenth of the time.
-    """
-    if n_classes <= FEW_CLASSES:
-        return torch.empty(n_classes, n_rows, dtype=dtype).T
-    return torch.empty(n_rows, n_classes, dtype=dtype)
-
-
-def lies_by_class(matrix: Tensor) -> bool:
-    """Whether the numbers of a class, and not those of a row, lie side by side."""
-    return matrix.stride(0) < matrix.stride(1)
 
 
 class Block(ABC):
@@ -227,9 +210,6 @@ class DenseBlock(Block):
         return self.features @ weight.T
 
     def affine(self, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-        if lies_by_class(out):
-            torch.addmm(bias[:, None], weight, self.features.T, out=out.T)
-            return out
         return torch.addmm(bias, self.features, weight.T, out=out)
 
     def rmatmul(self, residual: Tensor) -> Tensor:

@@ -66,8 +66,8 @@ def follow(
 ) -> Tensor:
     """Move Z and P (N, K), in place, to near the best bias; returns the shift u (K,).
 
-    Cheap enough for every step of a fit: most often one step with the Hessian of the last fit's
-    step. `curvature` keeps it, and is renewed here where it no longer leads down fast.
+    Cheap enough for every step of a fit: at most two steps, most often with a Hessian of before.
+    `curvature` keeps it, and is renewed here where it no longer leads down fast.
     """
     total, last = torch.zeros_like(mass), math.inf
     enough = SETTLED[logits.dtype]
@@ -123,8 +123,7 @@ def _sums_at(
         p = softmax(z + shift)
         sums += weights[rows] @ p
         if square is not None:
-            q = p.to(square.dtype)
-            square.addmm_((q * weights[rows, None].to(q.dtype)).T, q)
+            _add_squares(square, p.to(square.dtype), weights[rows])
     return sums, square
 
 
@@ -140,6 +139,10 @@ def _square(probabilities: Tensor, weights: Tensor) -> Tensor:
     n_rows, n_classes = probabilities.shape
     square = torch.zeros(n_classes, n_classes, dtype=probabilities.dtype)
     for rows in chunks(n_rows, n_classes):
-        p = probabilities[rows]
-        square.addmm_((p * weights[rows, None].to(p.dtype)).T, p)
+        _add_squares(square, probabilities[rows], weights[rows])
     return square
+
+
+def _add_squares(square: Tensor, p: Tensor, weights: Tensor) -> None:
+    """Add sum_i s_i p_i p_i' of some rows, in place."""
+    square.addmm_((p * weights[:, None].to(p.dtype)).T, p)

@@ -32,7 +32,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from polylogit.design import Block, Design, column_pairs, pair_places, room
+from polylogit.design import Block, Design, column_pairs, pair_places
 from polylogit.optim.bias import BALANCED, BiasCurvature, best_bias_shift, follow
 from polylogit.optim.logits import (
     Logits,
@@ -42,6 +42,7 @@ from polylogit.optim.logits import (
     inside,
     logits_in,
     parts,
+    room,
     row_slices,
     shifted,
     softmax,
