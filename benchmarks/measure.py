@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,10 @@ def main(workload: str, contender: str, setting: str, path: str) -> None:
     work, fit = WORKLOADS[workload], ALL[contender].fit
     X, y = work.load()
     fit(*WORKLOADS["iris"].load(), 1.0, float(setting))
-    fitted, seconds = _timed(lambda: fit(X, y, work.C, float(setting)))
+    again = partial(fit, X, y, work.C, float(setting))
+    fitted, seconds = _timed(again)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    said = fitted.said | _speed(X, fitted, seconds)
+    said = fitted.said | _speed(again, X, fitted, seconds)
     np.savez(path, weight=fitted.weight, bias=fitted.bias)
     print(json.dumps({"seconds": seconds, "peak_gib": peak, "said": said}))
 
@@ -89,21 +91,17 @@ def _timed(fit: Callable[[], Fitted]) -> tuple[Fitted, float]:
     return fitted, statistics.median(seconds)
 
 
-def _speed(X: Any, fitted: Fitted, seconds: float) -> dict[str, float]:
-    """GF/s of the passes of a large dense fit, and of plain products of the same shapes here."""
-    products = 2.0 * len(fitted.bias) * X.shape[0] * X.shape[1]
-    if "passes" not in fitted.said or not isinstance(X, np.ndarray) or products < LARGE:
+def _speed(fit: Callable[[], Fitted], X: Any, fitted: Fitted, seconds: float) -> dict[str, float]:
+    """GF/s of all products of matrices in a large dense fit, and of the same ones done alone."""
+    rows = getattr(X, "shape", (0, 0))
+    small = 2.0 * len(fitted.bias) * rows[0] * rows[1] < LARGE
+    if "passes" not in fitted.said or not isinstance(X, np.ndarray) or small:
         return {}
-    import torch
+    from benchmarks.flops import by_shape, plain_seconds
 
-    rows, weight = torch.from_numpy(X).float(), torch.from_numpy(fitted.weight).float()
-    residuals = rows @ weight.T  # its first run wakes the threads
-    start = time.perf_counter()
-    for _ in range(3):
-        _ = rows @ weight.T
-        _ = residuals.T @ rows
-    plain = 6 * products / (time.perf_counter() - start)
-    return {"gflops": fitted.said["passes"] * products / seconds / 1e9, "plain_gflops": plain / 1e9}
+    flops = by_shape(fit, len(fitted.bias))
+    total, alone = sum(flops.values()), plain_seconds(X, fitted.weight, flops)
+    return {"gflops": total / seconds / 1e9, "plain_gflops": total / alone / 1e9}
 
 
 if __name__ == "__main__":

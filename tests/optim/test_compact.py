@@ -91,7 +91,9 @@ def test_the_best_bias(pair):
 def test_what_a_gradient_stands_for(pair):
     plain, compact, point, _ = pair
     gradient = plain.evaluate(point).gradient
-    assert compact.energy(gradient) == pytest.approx(plain.energy(gradient), rel=1e-12)
+    for part in ("energy", "weight_energy", "bias_energy"):
+        there = getattr(plain, part)(gradient)
+        assert getattr(compact, part)(gradient) == pytest.approx(there, rel=1e-12)
 
 
 def test_a_column_without_penalty_costs_nothing_until_it_pulls():

@@ -74,8 +74,7 @@ def certify(
         gap = min(_kinked_gap(objective, best, theta) for theta in _scales(objective, best))
         return best, _certificate(gap + lacks, "duality", best)
     best = at if balanced else objective.with_best_bias(at)
-    weight, _ = objective.split_gradient(best.gradient)
-    return best, _certificate(objective.ridge.conjugate(weight), "duality", best)
+    return best, _certificate(objective.weight_energy(best.gradient), "duality", best)
 
 
 def _best_of_the_rest(objective: SoftmaxObjective, at: Evaluation) -> tuple[Evaluation, float]:

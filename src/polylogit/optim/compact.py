@@ -1,20 +1,21 @@
 """The objective where a call costs more than its arithmetic: few dense rows, few classes.
 
 `CompactObjective` is `SoftmaxObjective` with the questions that Newton's method asks answered in as
-few calls as possible: one block, targets written out, the Hessian as one product. numpy does what
-is entry by entry, because a call there costs a third of one in torch. A law holds the two against
-each other (tests/laws).
+few calls as possible: one block, targets written out, the Hessian as one product. All of it is
+numpy, where a call costs a third of one in torch and a small product half. A law holds the two
+against each other (tests/laws).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import cast
 
 import numpy as np
 import torch
+from scipy.linalg.lapack import dgesv
 from torch import Tensor
 
 from polylogit.design import DenseDesign
@@ -23,6 +24,7 @@ from polylogit.optim.logits import Logits
 from polylogit.optim.objective import (
     SoftmaxCurvature,
     SoftmaxObjective,
+    contrast_basis,
     logits_of,
     written_out,
 )
@@ -32,8 +34,6 @@ from polylogit.optim.problem import Evaluation
 COMPACT_WORK = 4e6  # multiply-adds of a Hessian up to which calls cost more
 MOST_CLASSES = 4  # a Hessian has one block for every pair of contrasts
 BIAS_STEPS = 30  # to the best bias, at most
-
-_TO_INFINITY = np.errstate(over="ignore", invalid="ignore")  # as torch: the solve will see it
 
 
 def is_compact(objective: SoftmaxObjective) -> bool:
@@ -70,7 +70,7 @@ class CompactObjective(SoftmaxObjective):
     def evaluate(self, point: Tensor) -> Evaluation:
         """F and its gradient in one pass."""
         z = self._logits_along(point)
-        return self._evaluated(point, z if self.offsets is None else z.add_(self.offsets.T))
+        return self._evaluated(point, z if self.offsets is None else z + self.offsets.numpy().T)
 
     def line(self, at: Evaluation, direction: Tensor) -> CompactLine:
         """F along a line; the logits' own direction is the only product with X."""
@@ -78,17 +78,21 @@ class CompactObjective(SoftmaxObjective):
 
     def curvature(self, at: Evaluation) -> CompactCurvature:
         """The Hessian at `at`."""
-        return CompactCurvature(self, torch.from_numpy(_probabilities(at)).T)
+        return CompactCurvature(self, _by_row(_probabilities(at)))
 
-    def energy(self, gradient: Tensor) -> float:
-        """Roughly the gap."""
+    def weight_energy(self, gradient: Tensor) -> float:
+        """R*(dF/dV)."""
         if not self.penalised:
-            return super().energy(gradient)
-        g, (columns, classes) = gradient.numpy(), self._costs
-        total = (g * g @ columns).sum()
-        if self.intercept:
-            total += np.square(self._contrasts @ g[:, -1]) @ classes
-        return 0.5 * float(total)
+            return super().weight_energy(gradient)
+        g = gradient.numpy()
+        return 0.5 * float((g * g @ self._costs).sum())
+
+    def bias_energy(self, gradient: Tensor) -> float:
+        """Roughly what a better bias would gain."""
+        if not self.intercept:
+            return 0.0
+        shift = self._contrasts @ gradient.numpy()[:, -1]
+        return 0.5 * float(shift * shift @ self._class_costs)
 
     def with_best_bias(self, at: Evaluation) -> Evaluation:
         """The same V with its best bias, by Newton's method: an evaluation brings all it needs."""
@@ -100,7 +104,7 @@ class CompactObjective(SoftmaxObjective):
             last, step = size, self._bias_step(at)
             point = at.point.clone()
             point[:, -1] += torch.from_numpy(step)
-            along = torch.from_numpy(self._contrasts @ step)
+            along = self._contrasts @ step
             at = self._evaluated(point, _by_class(at) + along[:, None])
         return at
 
@@ -110,38 +114,45 @@ class CompactObjective(SoftmaxObjective):
         shared = p * self._shares
         hessian = contrasts.T @ (np.diag(shared.sum(1)) - shared @ p.T) @ contrasts
         hessian.flat[:: len(hessian) + 1] += np.finfo(np.float64).eps  # for saturated rows
-        step = np.linalg.solve(hessian, -at.gradient.numpy()[:, -1])
-        return step * min(1.0, LONGEST_STEP / max(1e-300, float(np.abs(step).max())))
+        *_, found, _ = dgesv(hessian, -at.gradient.numpy()[:, -1])
+        step: np.ndarray = found * min(1.0, LONGEST_STEP / max(1e-300, float(np.abs(found).max())))
+        return step
 
-    def _logits_along(self, point: Tensor) -> Tensor:
+    def _logits_along(self, point: Tensor) -> np.ndarray:
         """V X' + b (K, N) in one pass."""
         self.tally.passes += 1
-        return torch.mm(torch.from_numpy(self._contrasts @ point.numpy()), self._columns)
+        logits: np.ndarray = self._contrasts @ point.numpy() @ self._columns
+        return logits
 
     def _products(self, point: Tensor) -> Tensor:
-        return self._logits_along(point).T
+        return _by_row(self._logits_along(point))
 
     def _balanced(self, point: Tensor, logits: Logits) -> Evaluation:
-        return self.with_best_bias(self._evaluated(point, cast("Tensor", logits).T))
+        return self.with_best_bias(self._evaluated(point, cast("Tensor", logits).T.numpy()))
 
-    @_TO_INFINITY
-    def _evaluated(self, point: Tensor, z: Tensor) -> CompactEvaluation:
-        """F and its gradient where the logits z (K, N) are known."""
-        log_p = torch.log_softmax(z, 0)
-        p = log_p.exp().numpy()
-        residuals = torch.from_numpy(self._contrasts.T @ (p * self._shares - self._targets))
-        pull = point * self._ridge
-        gradient = torch.addmm(pull, residuals, self._columns.T)
-        loss = np.vdot(self._targets, log_p.numpy())
-        value = float(0.5 * np.vdot(point.numpy(), pull.numpy()) - loss)
-        return CompactEvaluation(point, value, gradient, z.T, p)
+    def _evaluated(self, point: Tensor, z: np.ndarray) -> CompactEvaluation:
+        """F and its gradient where the logits z (K, N) are known.
+
+        The loss is sum_i s_i [log sum_k exp(z_ik - max_i) + t_i.(max_i - z_i)], both terms >= 0.
+        """
+        below = z - z.max(0)
+        p, total = _shares_of(below)
+        residuals = self._contrasts.T @ (p * self._shares - self._targets)
+        u = point.numpy()
+        pull = u * self._ridge
+        gradient = residuals @ self._columns.T
+        gradient += pull
+        loss = self._shares @ np.log(total) - np.vdot(self._targets, below)
+        value = float(loss + 0.5 * np.vdot(u, pull))
+        return CompactEvaluation(point, value, torch.from_numpy(gradient), _by_row(z), p)
 
     @cached_property
-    def _columns(self) -> Tensor:
+    def _columns(self) -> np.ndarray:
         """[X 1]' (D~, N), or X' without a bias."""
         (block,) = self.design.blocks(torch.float64)
-        ones = torch.ones(int(self.intercept), self.design.n_rows, dtype=torch.float64)
-        return torch.cat([block.dense().T, ones])
+        columns = np.ones((self.design.n_features + self.intercept, self.design.n_rows))
+        columns[: self.design.n_features] = block.dense().numpy().T
+        return columns
 
     @cached_property
     def _targets(self) -> np.ndarray:
@@ -155,15 +166,26 @@ class CompactObjective(SoftmaxObjective):
         return self.weights.numpy()
 
     @cached_property
-    def _ridge(self) -> Tensor:
-        return self.ridge_columns()
+    def _ridge(self) -> np.ndarray:
+        return self.ridge_columns().numpy()
 
     @cached_property
-    def _costs(self) -> tuple[np.ndarray, np.ndarray]:
-        """What a squared slope costs: (D~,) by column, the bias left out, and (K,) by class."""
+    def _ridge_diagonal(self) -> np.ndarray:
+        """The ridge's part of the Hessian's diagonal (m D~,)."""
+        return np.tile(self._ridge, self._contrasts.shape[1])
+
+    @cached_property
+    def _costs(self) -> np.ndarray:
+        """What a squared slope (D~,) costs by column, the bias left out."""
         columns = np.zeros(len(self._ridge))
         columns[: self.design.n_features] = 1 / self.ridge.strength.numpy()
-        return columns, 1 / self.mass.numpy()
+        return columns
+
+    @cached_property
+    def _class_costs(self) -> np.ndarray:
+        """What a squared slope (K,) of the bias costs by class."""
+        costs: np.ndarray = 1 / self.mass.numpy()
+        return costs
 
     @cached_property
     def _contrasts(self) -> np.ndarray:
@@ -173,7 +195,7 @@ class CompactObjective(SoftmaxObjective):
     @cached_property
     def _blocks(self) -> _Blocks:
         """How the Hessian is put together."""
-        return _Blocks.of(self._contrasts, self._ridge)
+        return _Blocks.of(self.n_classes, self.basis is not None, len(self._ridge))
 
 
 @dataclass(frozen=True)
@@ -182,22 +204,22 @@ class _Blocks:
 
     pairs: tuple[np.ndarray, np.ndarray]  # k and l of all k < l among the classes
     spread: np.ndarray  # (E_ka - E_la) (E_kb - E_lb), a row for each block, a column for each pair
-    ridge: Tensor  # the blocks of the ridge, one below the other
     places: np.ndarray  # (m D~, m D~), where every entry of H stands among those of the blocks
 
-    @classmethod
-    def of(cls, contrasts: np.ndarray, ridge: Tensor) -> _Blocks:
-        """Those of E (K, m) and the ridge's strength for every column of a point."""
-        (n_classes, m), width = contrasts.shape, len(ridge)
+    @staticmethod
+    @lru_cache(maxsize=8)
+    def of(n_classes: int, contrasted: bool, width: int) -> _Blocks:
+        """Those of E (K, m), contrasts or the classes themselves, for points of `width` columns."""
+        contrasts = contrast_basis(n_classes).numpy() if contrasted else np.eye(n_classes)
+        m = contrasts.shape[1]
         (first, second), (mine, other) = np.triu_indices(n_classes, 1), np.triu_indices(m)
         apart = (contrasts[first] - contrasts[second]).T
-        inner = torch.diag(ridge) * torch.from_numpy((mine == other) * 1.0)[:, None, None]
         number = np.empty((m, m), dtype=np.intp)
         number[mine, other] = number[other, mine] = np.arange(len(mine))
         within = np.arange(width * width).reshape(width, width)
         places = number[:, None, :, None] * width**2 + within[:, None, :]
         square = places.reshape(m * width, m * width)
-        return cls((first, second), apart[mine] * apart[other], inner.reshape(-1, width), square)
+        return _Blocks((first, second), apart[mine] * apart[other], square)
 
 
 class CompactLine:
@@ -206,18 +228,18 @@ class CompactLine:
     trials_are_free = True
 
     def __init__(
-        self, objective: CompactObjective, at: Evaluation, direction: Tensor, change: Tensor
+        self, objective: CompactObjective, at: Evaluation, direction: Tensor, change: np.ndarray
     ) -> None:
         self.objective, self.at, self.direction, self.change = objective, at, direction, change
-        pull = (direction * objective._ridge).numpy()
+        ahead = direction.numpy()
+        pull = ahead * objective._ridge
         self.pull = float(np.vdot(pull, at.point.numpy()))
-        self.bend = float(np.vdot(pull, direction.numpy()))
+        self.bend = float(np.vdot(pull, ahead))
 
-    @_TO_INFINITY
     def derivatives(self, t: float) -> tuple[float, float]:
         """Slope sum_i s_i (p_i - t_i).dz_i and curvature sum_i s_i Var_p(dz_i), with the ridge."""
-        problem, dz = self.objective, self.change.numpy()
-        p = torch.softmax(self._logits(t), 0).numpy()
+        problem, dz, z = self.objective, self.change, self._logits(t)
+        p, _ = _shares_of(z - z.max(0))
         weighted = p * dz
         mean = weighted.sum(0)
         slope = mean @ problem._shares - np.vdot(problem._targets, dz)
@@ -228,8 +250,8 @@ class CompactLine:
         """F and its gradient there."""
         return self.objective._evaluated(self.at.point + t * self.direction, self._logits(t))
 
-    def _logits(self, t: float) -> Tensor:
-        return torch.add(_by_class(self.at), self.change, alpha=t)
+    def _logits(self, t: float) -> np.ndarray:
+        return _by_class(self.at) + t * self.change
 
 
 @dataclass(frozen=True)
@@ -245,19 +267,37 @@ class CompactCurvature(SoftmaxCurvature):
         """
         problem, blocks = self.objective, self.objective._blocks
         p, (first, second) = cast("Tensor", self.probabilities).T.numpy(), blocks.pairs
-        spread = torch.from_numpy(blocks.spread @ (p[first] * p[second] * problem._shares))
+        spread = blocks.spread @ (p[first] * p[second] * problem._shares)
         columns = problem._columns
-        weighted = (columns * spread[:, None]).view(-1, columns.shape[1])
-        upper = torch.addmm(blocks.ridge, weighted, columns.T)
-        return torch.from_numpy(upper.numpy().take(blocks.places))
+        weighted = (columns * spread[:, None]).reshape(-1, columns.shape[1])
+        hessian = (weighted @ columns.T).take(blocks.places)
+        hessian.flat[:: len(hessian) + 1] += problem._ridge_diagonal
+        return torch.from_numpy(hessian)
 
 
-def _by_class(at: Evaluation) -> Tensor:
+def _shares_of(below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """softmax (K, N) of logits whose largest in a row is 0, and the sums of their exp (N,)."""
+    p = np.exp(below)
+    total = p.sum(0)
+    p /= total
+    return p, total
+
+
+def _by_row(matrix: np.ndarray) -> Tensor:
+    """The same (N, K) in torch, for whoever asks `SoftmaxObjective`."""
+    return torch.from_numpy(matrix.T)
+
+
+def _by_class(at: Evaluation) -> np.ndarray:
     """The logits (K, N) of a point."""
-    return cast("Tensor", logits_of(at)).T
+    logits: np.ndarray = cast("Tensor", logits_of(at)).T.numpy()
+    return logits
 
 
 def _probabilities(at: Evaluation) -> np.ndarray:
     """softmax of the logits (K, N) of a point."""
     known = at.probabilities if isinstance(at, CompactEvaluation) else None
-    return torch.softmax(_by_class(at), 0).numpy() if known is None else known
+    if known is not None:
+        return known
+    z = _by_class(at)
+    return _shares_of(z - z.max(0))[0]

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -354,8 +355,11 @@ class SoftmaxObjective:
 
     def energy(self, gradient: Tensor) -> float:
         """R*(dF/dV) + sum_k (dF/db_k)^2 / (2 mass_k): roughly the gap, where R is a ridge."""
-        weight, _ = self.split_gradient(gradient)
-        return self.ridge.conjugate(weight) + self.bias_energy(gradient)
+        return self.weight_energy(gradient) + self.bias_energy(gradient)
+
+    def weight_energy(self, gradient: Tensor) -> float:
+        """R*(dF/dV): at the best bias a bound on the gap, where R is a ridge."""
+        return self.ridge.conjugate(self.split_gradient(gradient)[0])
 
     def bias_energy(self, gradient: Tensor) -> float:
         """sum_k (dF/db_k)^2 / (2 mass_k): roughly what a better bias would gain."""
@@ -489,12 +493,12 @@ def contrast_basis(n_classes: int) -> Tensor:
     >>> torch.allclose(E.T @ E, torch.eye(3).double()), bool(E.sum(0).abs().max() < 1e-15)
     (True, True)
     """
-    basis = torch.zeros(n_classes, n_classes - 1, dtype=torch.float64)
+    basis = np.zeros((n_classes, n_classes - 1))
     for j in range(1, n_classes):
         basis[:j, j - 1] = 1.0
         basis[j, j - 1] = -float(j)
         basis[:, j - 1] /= (j * (j + 1)) ** 0.5
-    return basis
+    return torch.as_tensor(basis)  # where torch puts new tensors now
 
 
 class LogitLine:

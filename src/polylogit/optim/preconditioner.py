@@ -75,8 +75,8 @@ def solved(matrix: Tensor, right: Tensor) -> Tensor:
 
     Up to `SMALL` unknowns a call to LAPACK takes a fifth of the time of torch's two.
     """
-    if len(matrix) <= SMALL and matrix.device.type == "cpu":
-        _, solution, failed = dposv(matrix.numpy(), right.reshape(-1).numpy())
+    if matrix.shape[0] <= SMALL and matrix.device.type == "cpu":
+        _, solution, failed = dposv(matrix.numpy().T, right.numpy().ravel())  # LAPACK's order
         if not failed:
             return torch.from_numpy(solution).view_as(right)
     return torch.cholesky_solve(right.reshape(-1, 1), cholesky(matrix)).view_as(right)

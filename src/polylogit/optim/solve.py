@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -159,12 +160,13 @@ def solve(
             offsets=None if offsets is None else offsets.to(place),
             kept=None if trail is None else trail.curvature,
         )
-        _refuse_empty_classes(plain)
         objective, stages = _planned(plain, settings, trail is not None)
+        _refuse_empty_classes(objective)
         work = float(design.n_rows) * n_classes * design.n_features
         if _NEWTON in stages:
             work += _hessian_work(design, n_classes)
-        with threads(chosen_threads(work, settings.n_threads)):
+        overflow = np.errstate(over="ignore", invalid="ignore")  # as torch: `_Run` refuses it
+        with threads(chosen_threads(work, settings.n_threads)), overflow:
             return _Run(objective, stages, settings, progress, trail, keep).from_point(start)
 
 
