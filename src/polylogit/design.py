@@ -16,11 +16,12 @@ square.
 from __future__ import annotations
 
 import itertools
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import numpy as np
@@ -35,7 +36,7 @@ BLOCK_BYTES = 4 * 2**20  # of one standardised block: the second product finds i
 COPY_BYTES = 2**28  # of a standardised float64 copy; beyond, blocks are made when asked for
 PRODUCTS_BYTES = 2**28  # of products of columns that are kept for a written-out Hessian
 SPARSE_BLOCK = 2**28  # stored entries of a sparse block: one block, most often
-SPARSE_WORK = 2**21  # multiply-adds of a sparse product that are worth a thread
+SPARSE_WORK = 2**27  # multiply-adds of a transposed sparse product that are worth a thread
 SMALLEST_BLOCK = 256  # rows
 WIDE_GRAM, BANDS = 256, 4  # features from which a triangle pays, and its bands
 SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
@@ -395,8 +396,12 @@ class SparseBlock(Block):
     turn: Callable[[], scipy.sparse.csr_array]  # the features turned round (D, B), made if needed
 
     def matmul(self, weight: Tensor) -> Tensor:
-        product = _product(self.features, weight.T.contiguous())
-        return product.sub_(weight @ self._shift(weight))
+        out = torch.empty(len(self.features.indptr) - 1, len(weight), dtype=weight.dtype)
+        return self.affine(weight, weight.new_zeros(len(weight)), out)
+
+    def affine(self, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+        out.copy_((bias - weight @ self._shift(weight)).expand_as(out))
+        return torch.addmm(out, _as_torch(self.features), weight.T, out=out)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
         product = _transposed_product(self.features, residual.contiguous()).T
@@ -430,30 +435,54 @@ class SparseBlock(Block):
         return torch.float64 if self.features.dtype == np.float64 else torch.float32
 
 
-def _product(matrix: scipy.sparse.csr_array, dense: Tensor) -> Tensor:
-    """S R for a CSR matrix S (m, n) and R (n, K), on as many threads as torch may use.
+def _as_torch(matrix: scipy.sparse.csr_array) -> Tensor:
+    """The same numbers for torch, which multiplies them on all of its threads."""
+    _hear_that_csr_is_in_beta()
+    rows, columns, values = (
+        torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data)
+    )
+    # they were checked where they came in (`polylogit.data.features`)
+    return torch.sparse_csr_tensor(rows, columns, values, matrix.shape, check_invariants=False)
 
-    scipy's product holds no lock, so parts of the rows run side by side.
-    """
-    slices = _shares(matrix, dense.shape[1])
-    if len(slices) == 1:
-        return torch.from_numpy(matrix @ dense.numpy())
-    with ThreadPoolExecutor(len(slices)) as pool:
-        products = pool.map(lambda rows: matrix[rows] @ dense.numpy(), slices)
-    return torch.from_numpy(np.concatenate(list(products)))
+
+@lru_cache(maxsize=1)
+def _hear_that_csr_is_in_beta() -> None:
+    """torch says so once in a process: to us, and not to the user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.zeros(1, 1).to_sparse_csr()
 
 
 def _transposed_product(matrix: scipy.sparse.csr_array, dense: Tensor) -> Tensor:
     """S' R for a CSR matrix S (m, n) and R (m, K): every row of R is read once, in order.
 
     A product with S' in CSR would look the rows up out of order, and take four times as long.
+    scipy's product holds no lock, so parts of many rows run side by side.
     """
-    slices = _shares(matrix, dense.shape[1])
-    if len(slices) == 1:
-        return torch.from_numpy(matrix.T @ dense.numpy())
-    with ThreadPoolExecutor(len(slices)) as pool:
-        parts = pool.map(lambda rows: matrix[rows].T @ dense.numpy()[rows], slices)
-    return torch.from_numpy(sum(parts))
+    first, *others = _shares(matrix, dense.shape[1])
+
+    def part(rows: slice) -> np.ndarray:
+        product: np.ndarray = _rows_in(matrix, rows).T @ dense.numpy()[rows]
+        return product
+
+    if not others:
+        return torch.from_numpy(part(first))
+    with ThreadPoolExecutor(len(others)) as pool:
+        running = [pool.submit(part, rows) for rows in others]
+        total = part(first)
+        for other in running:
+            total += other.result()
+    return torch.from_numpy(total)
+
+
+def _rows_in(matrix: scipy.sparse.csr_array, rows: slice) -> scipy.sparse.csr_array:
+    """Some rows of a matrix, over its own numbers."""
+    start, end = matrix.indptr[[rows.start, rows.stop]]
+    within = matrix.indptr[rows.start : rows.stop + 1] - start
+    shape = (rows.stop - rows.start, matrix.shape[1])
+    return scipy.sparse.csr_array(
+        (matrix.data[start:end], matrix.indices[start:end], within), shape=shape
+    )
 
 
 def _shares(matrix: scipy.sparse.csr_array, width: int) -> list[slice]:
