@@ -39,6 +39,17 @@ def test_the_shift_is_the_minimum():
     assert abs(float(shift.sum())) < 1e-13
 
 
+@pytest.mark.parametrize(("move", "near"), [(1e-4, True), (1.0, False)])
+def test_near_the_optimum_one_hessian_serves_to_the_end(move, near, monkeypatch):
+    logits, weights, mass = rows()
+    best, made, solver = logits + best_bias_shift(logits, mass, weights), [], module._solver
+    monkeypatch.setattr(module, "_solver", lambda *a: made.append(1) or solver(*a))
+    z = best + move * torch.tensor([1, -1, 0, 0], dtype=torch.float64)
+    left = weights @ torch.softmax(z + best_bias_shift(z, mass, weights), 1) - mass
+    assert float(left.abs().max()) < 1e-15
+    assert (len(made) == 1) == near
+
+
 def test_it_is_found_even_where_every_row_is_saturated():
     logits = torch.tensor([[900.0, 0.0], [0.0, 900.0], [900.0, 0.0]], dtype=torch.float64)
     weights = torch.full((3,), 1 / 3, dtype=torch.float64)
@@ -57,7 +68,7 @@ def test_logits_that_follow_end_where_the_best_bias_is(dtype, chunk, by_class, m
     logits, weights, mass = rows(dtype=dtype)
     z = logits.T.contiguous().T if by_class else logits.clone()
     p = torch.softmax(z.T, 0).T if by_class else torch.softmax(z, 1)
-    shift = follow(z, p, mass, weights, BiasCurvature())
+    shift = follow(z, p, weights @ p.double(), mass, weights, BiasCurvature())
     atol = {torch.float32: 1e-4, torch.float64: 1e-7}[dtype]
     torch.testing.assert_close(shift, by_scipy(logits, weights, mass), rtol=0, atol=atol)
     torch.testing.assert_close(z, logits + shift.to(dtype))
@@ -75,7 +86,7 @@ def test_a_hessian_serves_while_it_leads_down_fast(monkeypatch):
     for move, expected in ((0.01, 1), (0.02, 0), (4.0, 1)):
         made.clear()
         z = best + torch.tensor([move, -move, 0, 0], dtype=torch.float64)
-        follow(z, torch.softmax(z, 1), mass, weights, curvature)
+        follow(z, p := torch.softmax(z, 1), weights @ p, mass, weights, curvature)
         assert len(made) == expected
 
 
@@ -83,6 +94,7 @@ def test_a_bias_that_is_best_stays():
     logits, weights, mass = rows()
     z = logits + best_bias_shift(logits, mass, weights)
     before, curvature = z.clone(), BiasCurvature()
-    assert not follow(z, torch.softmax(z, 1), mass, weights, curvature).any()
+    p = torch.softmax(z, 1)
+    assert not follow(z, p, weights @ p, mass, weights, curvature).any()
     assert torch.equal(z, before)
     assert curvature.solve is None

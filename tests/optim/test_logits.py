@@ -6,7 +6,15 @@ from oracle import ROWS, problem, random_point
 
 from polylogit import design as design_module
 from polylogit.optim import logits as module
-from polylogit.optim.logits import RecomputedLogits, chunks, logits_in, parts, shifted
+from polylogit.optim.logits import (
+    FEW_CLASSES,
+    RecomputedLogits,
+    Rooms,
+    chunks,
+    logits_in,
+    parts,
+    shifted,
+)
 
 
 @pytest.fixture(params=ROWS)
@@ -69,3 +77,18 @@ def test_going_through_recomputed_logits_is_a_pass(pair):
 def test_chunks_of_many_classes_still_hold_rows():
     assert chunks(3, 10**9) == [slice(0, 1), slice(1, 2), slice(2, 3)]
     assert chunks(3, 10**9, least=2) == [slice(0, 2), slice(2, 3)]
+
+
+@pytest.mark.parametrize("n_classes", [3, 40])
+def test_memory_is_lent_again_only_when_nobody_looks_at_it(n_classes):
+    rooms = Rooms()
+    lent = rooms.lend(50, n_classes, torch.float32)
+    assert lent.shape == (50, n_classes)
+    assert (lent.stride(0) == 1) == (n_classes <= FEW_CLASSES)
+    assert lent.data_ptr() % 64 == 0
+    view, where = lent[7:], lent.data_ptr()
+    del lent
+    assert rooms.lend(50, n_classes, torch.float32).data_ptr() != where
+    del view
+    assert rooms.lend(50, n_classes, torch.float64).shape == (50, n_classes)
+    assert len(rooms._every) == 1  # what had another size was given back

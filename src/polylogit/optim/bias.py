@@ -12,17 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from polylogit.optim.logits import Logits, chunks, parts, softmax
+from polylogit.optim.logits import Logits, chunks, parts, row_sums, softmax
 from polylogit.optim.preconditioner import cholesky
 
 MANY_CLASSES = 2048  # from here on a K x K matrix is made in float32, and not in every step
 BALANCED = 4e-16  # sums of residuals that are but rounding
 SQUARED_AWAY = 1e-8  # of the mass of a class: one more step of Newton's leaves but rounding
+NEAR = 1e-3  # of the mass of a class: a Hessian made there leaves about that much of a residual
 SETTLED = {torch.float32: 1e-5, torch.float64: 1e-9}  # of a class's mass: near enough on the way
 FOLLOWING_STEPS = 2
 LONGEST_STEP = 2.0  # nats
@@ -34,22 +34,25 @@ _Solver = Callable[[Tensor], Tensor]
 def best_bias_shift(logits: Logits, mass: Tensor, weights: Tensor, steps: int = 30) -> Tensor:
     """The shift u (K,) at the optimum, up to rounding.
 
-    With many classes a Hessian serves as long as the residual falls to a fifth with every step.
+    A Hessian made near the optimum serves for all further steps; with many classes one serves as
+    long as the residual falls to a fifth with every step.
     """
-    shift, last, solve = torch.zeros_like(mass), math.inf, None
-    many, slow = len(mass) >= MANY_CLASSES, False
+    shift, least = torch.zeros_like(mass), float(mass.min())
+    last = made = math.inf  # the residual at the last step, and where the Hessian was made
+    many, slow = len(mass) >= MANY_CLASSES, True
     for _ in range(steps):
-        sums, square = _sums_at(logits, shift, weights, _wanted(many, solve is None or slow))
+        renew = slow if many else made > NEAR * least
+        sums, square = _sums_at(logits, shift, weights, _wanted(many) if renew else None)
         residual = sums - mass
         size = float(residual.abs().max())
         if size <= BALANCED or (size < 1e-12 and size >= 0.5 * last):
             break  # what is left is rounding
         slow, last = size > PACE * last, size
         if square is not None:
-            solve = _solver(sums, square)
+            solve, made = _solver(sums, square), size
             del square
-        shift += _step(cast("_Solver", solve), residual)
-        if not many and size <= SQUARED_AWAY * float(mass.min()):
+        shift += _step(solve, residual)
+        if not many and made * size <= (SQUARED_AWAY * least) ** 2:
             break
     return shift
 
@@ -62,17 +65,22 @@ class BiasCurvature:
 
 
 def follow(
-    logits: Tensor, probabilities: Tensor, mass: Tensor, weights: Tensor, curvature: BiasCurvature
+    logits: Tensor,
+    probabilities: Tensor,
+    sums: Tensor,
+    mass: Tensor,
+    weights: Tensor,
+    curvature: BiasCurvature,
 ) -> Tensor:
     """Move Z and P (N, K), in place, to near the best bias; returns the shift u (K,).
 
-    Cheap enough for every step of a fit: at most two steps, most often with a Hessian of before.
-    `curvature` keeps it, and is renewed here where it no longer leads down fast.
+    `sums` are sum_i s_i p_i (K,). Cheap enough for every step of a fit: at most two steps, most
+    often with a Hessian of before. `curvature` keeps it, and is renewed here where it no longer
+    leads down fast.
     """
     total, last = torch.zeros_like(mass), math.inf
     enough = SETTLED[logits.dtype]
     for _ in range(FOLLOWING_STEPS):
-        sums = _sums(probabilities, weights)
         residual = sums - mass
         size = float((residual.abs() / mass).max())
         if size <= enough:
@@ -81,9 +89,23 @@ def follow(
             curvature.solve = _solver(sums, _square(probabilities, weights))
         last, shift = size, _step(curvature.solve, residual)
         total += shift
-        for rows in chunks(*logits.shape):
-            softmax(logits[rows].add_(shift.to(logits.dtype)), probabilities[rows])
+        sums = _moved(logits, probabilities, shift, weights)
     return total
+
+
+def _moved(logits: Tensor, probabilities: Tensor, shift: Tensor, weights: Tensor) -> Tensor:
+    """Make Z + u of Z and softmax(Z + u) of P, in place; returns sum_i s_i p_i (K,).
+
+    The new p_ik are p_ik exp(u_k) over their sum: a third of the price of another softmax.
+    """
+    shift, shares = shift.to(logits.dtype), weights.to(logits.dtype)
+    factor, sums = shift.exp(), torch.zeros_like(shift, dtype=torch.float64)
+    for rows in chunks(*logits.shape):
+        logits[rows].add_(shift)
+        p = probabilities[rows].mul_(factor)
+        p.mul_(row_sums(p).reciprocal_()[:, None])
+        sums += shares[rows] @ p
+    return sums
 
 
 def _step(solve: _Solver, residual: Tensor) -> Tensor:
@@ -93,11 +115,9 @@ def _step(solve: _Solver, residual: Tensor) -> Tensor:
     return step * -min(1.0, LONGEST_STEP / float(step.abs().max().clamp_min(1e-300)))
 
 
-def _wanted(many: bool, renew: bool) -> torch.dtype | None:
-    """In which precision the Hessian of a step is made; None if the last one serves."""
-    if not many:
-        return torch.float64
-    return torch.float32 if renew else None
+def _wanted(many: bool) -> torch.dtype:
+    """In which precision a Hessian is made."""
+    return torch.float32 if many else torch.float64
 
 
 def _solver(sums: Tensor, square: Tensor) -> _Solver:
@@ -125,13 +145,6 @@ def _sums_at(
         if square is not None:
             _add_squares(square, p.to(square.dtype), weights[rows])
     return sums, square
-
-
-def _sums(probabilities: Tensor, weights: Tensor) -> Tensor:
-    """sum_i s_i p_i (K,) of probabilities that are known."""
-    shares = weights.to(probabilities.dtype)
-    every = [shares[rows] @ probabilities[rows] for rows in chunks(*probabilities.shape)]
-    return torch.stack(every).sum(0, dtype=torch.float64)
 
 
 def _square(probabilities: Tensor, weights: Tensor) -> Tensor:

@@ -76,6 +76,7 @@ def lbfgs(problem: Problem, at: Evaluation, pairs: Pairs | None = None) -> Solve
         if product > 0:
             pairs.append(Pair(step, change, product))
         at, count = following, count + 1
+        del line  # its memory serves the next one
         yield at
 
 

@@ -7,9 +7,11 @@ either is `logits_in(logits, block)`, so there is one objective and not two.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from polylogit.design import Block, Design
 
 FEW_CLASSES = 32  # up to here logits lie class by class (benchmarks/products.py)
 CHUNK_ELEMENTS = 2**18  # of logits per elementwise step, so that temporaries stay in cache
+CACHE_LINE = 64  # bytes
 
 
 @dataclass
@@ -72,11 +75,64 @@ def room(n_rows: int, n_classes: int, dtype: torch.dtype) -> Tensor:
     return torch.empty(n_rows, n_classes, dtype=dtype)
 
 
+class Rooms:
+    """Memory for matrices (N, K) that is lent anew once nobody holds what was made in it.
+
+    A fit needs three of them in every step. New memory comes from the system page by page, and that
+    takes as long as a softmax.
+
+    >>> rooms = Rooms()
+    >>> one, other = (rooms.lend(4, 2, torch.float32) for _ in range(2))
+    >>> where = one.data_ptr()
+    >>> del one
+    >>> rooms.lend(4, 2, torch.float32).data_ptr() == where != other.data_ptr()
+    True
+    """
+
+    def __init__(self) -> None:
+        self._every: list[np.ndarray] = []
+
+    def lend(self, n_rows: int, n_classes: int, dtype: torch.dtype) -> Tensor:
+        """As `room`; where torch puts tensors on another device, it sees to memory itself."""
+        if torch.get_default_device().type != "cpu":
+            return room(n_rows, n_classes, dtype)
+        memory = torch.from_numpy(self._free(n_rows * n_classes * dtype.itemsize)).view(dtype)
+        if n_classes <= FEW_CLASSES:
+            return memory.view(n_classes, n_rows).T
+        return memory.view(n_rows, n_classes)
+
+    def _free(self, size: int) -> np.ndarray:
+        """Bytes that no tensor refers to: the last used, which may still be in cache, or new ones.
+
+        Free ones of another size are given back.
+        """
+        lent: list[np.ndarray] = []
+        free: list[np.ndarray] = []
+        for each in self._every:  # a free one is known to the list, to the loop and to the call
+            (lent if sys.getrefcount(each) > 3 else free).append(each)
+        fitting = [each for each in free if each.nbytes == size]
+        chosen = fitting.pop() if fitting else _aligned(size)
+        self._every = [*fitting, *lent, chosen]
+        return chosen
+
+
+def _aligned(size: int) -> np.ndarray:
+    """New bytes that begin where a line of the cache does, as torch has it."""
+    memory = np.empty(size + CACHE_LINE, np.uint8)
+    first = -memory.ctypes.data % CACHE_LINE
+    return memory[first : first + size]
+
+
 def softmax(logits: Tensor, out: Tensor | None = None) -> Tensor:
     """P (B, K), which lies in memory as the logits do."""
     if logits.stride(0) < logits.stride(1):  # class by class
         return torch.softmax(logits.T, 0, out=None if out is None else out.T).T
     return torch.softmax(logits, 1, out=out)
+
+
+def row_sums(matrix: Tensor) -> Tensor:
+    """Sums over the classes (B,): a product with ones is several times quicker than `sum(1)`."""
+    return matrix @ matrix.new_ones(matrix.shape[1])
 
 
 def logits_in(logits: Logits, block: Block) -> Tensor:

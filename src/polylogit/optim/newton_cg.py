@@ -39,6 +39,7 @@ def newton_cg(problem: Problem, at: Evaluation, fast: torch.dtype = torch.float6
         line = problem.line(at, direction)
         t = lowest(line, slope)
         at, damping = line.evaluate(t), damping_after(damping, t)
+        del line  # its memory serves the next one
         yield at
 
 

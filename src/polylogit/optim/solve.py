@@ -27,7 +27,7 @@ from polylogit.optim.certificate import certify, certify_locally, estimate
 from polylogit.optim.compact import CompactObjective, is_compact
 from polylogit.optim.device import on
 from polylogit.optim.lbfgs import lbfgs
-from polylogit.optim.logits import parts
+from polylogit.optim.logits import Rooms, parts
 from polylogit.optim.newton import newton
 from polylogit.optim.newton_cg import newton_cg
 from polylogit.optim.objective import (
@@ -364,7 +364,7 @@ class _Run:
 
     def _approach(self) -> Status | None:
         """Come close in float32, which proves nothing; None when float64 should look at it."""
-        fast = replace(self.objective, dtype=torch.float32)
+        fast = replace(self.objective, dtype=torch.float32, rooms=Rooms())  # its memory ends here
         gaps: list[float] = []
         enough = aim = SAFETY * self.settings.tol
         for _ in self._points(fast):
