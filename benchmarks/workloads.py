@@ -76,7 +76,8 @@ def text(n: int, d: int, per_row: int, k: int, seed: int = 0) -> Loaded:
     common = _zipf(rng, d, len(row))
     own = (_zipf(rng, d // 10, len(row)) + 997 * (1 + y[row])) % d  # a topic's own vocabulary
     word = np.where(rng.uniform(size=len(row)) < 0.35, own, common)
-    counts = scipy.sparse.csr_array((np.ones(len(row)), (row, word)), shape=(n, d))
+    places = row.astype(np.int32), word.astype(np.int32)  # sag and saga read no others
+    counts = scipy.sparse.csr_array((np.ones(len(row)), places), shape=(n, d))
     counts.sum_duplicates()
     return _tf_idf(counts), y
 
