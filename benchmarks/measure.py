@@ -93,9 +93,8 @@ def _timed(fit: Callable[[], Fitted]) -> tuple[Fitted, float]:
 
 def _speed(fit: Callable[[], Fitted], X: Any, fitted: Fitted, seconds: float) -> dict[str, float]:
     """GF/s of all products of matrices in a large dense fit, and of the same ones done alone."""
-    rows = getattr(X, "shape", (0, 0))
-    small = 2.0 * len(fitted.bias) * rows[0] * rows[1] < LARGE
-    if "passes" not in fitted.said or not isinstance(X, np.ndarray) or small:
+    product = 2.0 * fitted.weight.size * X.shape[0]
+    if "passes" not in fitted.said or not isinstance(X, np.ndarray) or product < LARGE:
         return {}
     from benchmarks.flops import by_shape, plain_seconds
 

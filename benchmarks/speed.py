@@ -4,9 +4,10 @@
 
 For every workload each contender is tried at its settings from loose to tight; the first that
 arrives is timed again, in turns with the others, and the median counts. A peer is given up after
-`--limit` seconds of tries, or thirty times our own time. Every fit has a process of its own. The objective is computed here, in float64, from the parameters that were handed back. The
-figure is the time of the fastest peer over ours; results go to `benchmarks/results/speed.json`,
-where the rows of workloads that were not raced this time stay.
+`--limit` seconds of tries, or thirty times our own time (twenty seconds at least). Every fit has a
+process of its own. The objective is computed here, in float64, from the parameters that were handed
+back. The figure is the time of the fastest peer over ours; results go to
+`benchmarks/results/speed.json`, where the rows of workloads that were not raced this time stay.
 """
 
 from __future__ import annotations

@@ -396,7 +396,7 @@ class SparseBlock(Block):
     turn: Callable[[], scipy.sparse.csr_array]  # the features turned round (D, B), made if needed
 
     def matmul(self, weight: Tensor) -> Tensor:
-        out = torch.empty(len(self.features.indptr) - 1, len(weight), dtype=weight.dtype)
+        out = torch.empty(self.features.shape[0], len(weight), dtype=weight.dtype)
         return self.affine(weight, weight.new_zeros(len(weight)), out)
 
     def affine(self, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:

@@ -40,9 +40,10 @@ def best_bias_shift(logits: Logits, mass: Tensor, weights: Tensor, steps: int = 
     shift, least = torch.zeros_like(mass), float(mass.min())
     last = made = math.inf  # the residual at the last step, and where the Hessian was made
     many, slow = len(mass) >= MANY_CLASSES, True
+    precision = torch.float32 if many else torch.float64
     for _ in range(steps):
         renew = slow if many else made > NEAR * least
-        sums, square = _sums_at(logits, shift, weights, _wanted(many) if renew else None)
+        sums, square = _sums_at(logits, shift, weights, precision if renew else None)
         residual = sums - mass
         size = float(residual.abs().max())
         if size <= BALANCED or (size < 1e-12 and size >= 0.5 * last):
@@ -113,11 +114,6 @@ def _step(solve: _Solver, residual: Tensor) -> Tensor:
     step = solve(residual)
     step -= step.mean()
     return step * -min(1.0, LONGEST_STEP / float(step.abs().max().clamp_min(1e-300)))
-
-
-def _wanted(many: bool) -> torch.dtype:
-    """In which precision a Hessian is made."""
-    return torch.float32 if many else torch.float64
 
 
 def _solver(sums: Tensor, square: Tensor) -> _Solver:

@@ -239,8 +239,7 @@ class CompactLine:
     def derivatives(self, t: float) -> tuple[float, float]:
         """Slope sum_i s_i (p_i - t_i).dz_i and curvature sum_i s_i Var_p(dz_i), with the ridge."""
         problem, dz, z = self.objective, self.change, self._logits(t)
-        p, _ = _shares_of(z - z.max(0))
-        weighted = p * dz
+        weighted = _softmax(z) * dz
         mean = weighted.sum(0)
         slope = mean @ problem._shares - np.vdot(problem._targets, dz)
         curvature = ((weighted * dz).sum(0) - mean * mean) @ problem._shares
@@ -283,6 +282,11 @@ def _shares_of(below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return p, total
 
 
+def _softmax(z: np.ndarray) -> np.ndarray:
+    """P (K, N) of logits (K, N)."""
+    return _shares_of(z - z.max(0))[0]
+
+
 def _by_row(matrix: np.ndarray) -> Tensor:
     """The same (N, K) in torch, for whoever asks `SoftmaxObjective`."""
     return torch.from_numpy(matrix.T)
@@ -297,7 +301,4 @@ def _by_class(at: Evaluation) -> np.ndarray:
 def _probabilities(at: Evaluation) -> np.ndarray:
     """softmax of the logits (K, N) of a point."""
     known = at.probabilities if isinstance(at, CompactEvaluation) else None
-    if known is not None:
-        return known
-    z = _by_class(at)
-    return _shares_of(z - z.max(0))[0]
+    return _softmax(_by_class(at)) if known is None else known

@@ -572,8 +572,7 @@ class _Run:
 
 def _energies(objective: SoftmaxObjective, at: Evaluation) -> tuple[float, float]:
     """The estimate of the gap in two parts: of the weights and of the bias."""
-    bias = objective.bias_energy(at.gradient)
-    return max(0.0, objective.energy(at.gradient) - bias), bias
+    return objective.weight_energy(at.gradient), objective.bias_energy(at.gradient)
 
 
 def _is_slow(gaps: list[float], tol: float) -> bool:
