@@ -109,6 +109,27 @@ def test_where_the_last_optimum_is_proven_to_do_no_step_is_made(solver, monkeypa
     assert 0 <= third.objective - truth + 1e-15 <= third.certificate.gap + 1e-15
 
 
+@pytest.mark.parametrize("options", [{}, {"intercept": False}], ids=["bias", "no bias"])
+def test_where_the_way_on_leads_to_the_optimum_one_pass_in_float64_proves_it(options, monkeypatch):
+    monkeypatch.setattr(module, "FAST_WORK", 0)
+    monkeypatch.setattr(module, "_quickest", lambda *_: "mixed")
+    path = check(*problem(**options), alphas=tuple((10.0 ** np.linspace(5, 3, 9)).tolist()))
+    costs = [(found.statistics.passes, found.statistics.iterations) for found in path]
+    assert costs.count((1, 0)) >= 3
+
+
+def test_where_the_way_on_no_longer_leads_there_the_solve_goes_on_from_its_end(monkeypatch):
+    monkeypatch.setattr(module, "FAST_WORK", 0)
+    monkeypatch.setattr(module, "_quickest", lambda *_: "mixed")
+    alphas = (*(10.0 ** np.linspace(5, 3, 9)).tolist(), 1.0)
+    path = check(*problem(), alphas=alphas)
+    last, before = path[-1].statistics, path[-2].statistics
+    assert before.iterations == 0 < last.iterations
+    first, second = last.history[:2]
+    assert (first.passes, second.passes) == (1, 1)  # the same point in float32, for nothing
+    assert second.gap == pytest.approx(first.gap, rel=1e-3)
+
+
 def test_an_estimate_is_no_proof(monkeypatch):
     monkeypatch.setattr(module, "estimate", lambda *_: 0.0)
     check(*problem(*load_wine(return_X_y=True)), solver="newton")
@@ -149,7 +170,15 @@ def test_the_sums_of_the_preconditioner_are_made_again_only_where_the_curvature_
 
     assert kept.renewed(1.0, compute)[0, 0] == 1
     assert kept.renewed(1.2, compute)[0, 0] == pytest.approx(1.2)  # scaled, not made
-    assert kept.renewed(0.7, compute)[0, 0] == pytest.approx(0.7)
-    assert kept.renewed(0.6, compute)[0, 0] == 2
+    assert kept.renewed(0.55, compute)[0, 0] == pytest.approx(0.55)
+    assert kept.renewed(0.45, compute)[0, 0] == 2
     assert kept.renewed(1.0, compute)[0, 0] == 3
     assert len(made) == 3
+
+
+def test_a_path_finds_out_once_how_many_threads_pay(monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "chosen_threads", lambda *at: asked.append(at) or 1)
+    rows, options = problem()
+    assert len(list(solve_path(*rows, alphas=ALPHAS[:3], **options))) == 3
+    assert len(asked) == 1

@@ -4,9 +4,10 @@ import torch
 from sklearn.datasets import load_wine
 
 from polylogit.design import design_of
+from polylogit.optim import objective as module
 from polylogit.optim.objective import Labels, SoftmaxObjective, contrast_basis
 from polylogit.optim.penalty import Ridge
-from polylogit.optim.trail import Trail
+from polylogit.optim.trail import CARRIED, Trail
 
 X, Y = load_wine(return_X_y=True)
 GENERATOR = torch.Generator().manual_seed(0)
@@ -57,6 +58,54 @@ def test_the_way_on_is_taken_to_its_lowest_point():
     way = step.point - at.point
     before, after = ((e.gradient * way).sum().abs() for e in (step, found))
     assert after <= 0.1 * before
+
+
+def way_down(problem):
+    """A trail with a way on, which led to the end."""
+    trail = Trail(arrives=True)
+    at = problem.evaluate(somewhere(problem, 2) * 0.1)
+    trail.remember(problem.ridge, at)
+    trail.remember(problem.ridge, problem.evaluate(at.point - 0.05 * at.gradient))
+    return trail
+
+
+def test_the_way_on_is_carried_on_in_one_pass_to_the_best_bias():
+    problem = objective(0.5)
+    trail = way_down(problem)
+    last = trail.last(problem)
+    passes = problem.tally.passes
+    found = trail.carried_on(problem, last)
+    assert problem.tally.passes == passes + 1
+    truth = problem.evaluate(found.point)
+    assert abs(found.value - truth.value) < 1e-13
+    torch.testing.assert_close(found.gradient, truth.gradient, rtol=1e-9, atol=1e-14)
+    torch.testing.assert_close(found.state, truth.state, rtol=1e-12, atol=1e-13)
+    assert float(found.gradient[:, -1].abs().max()) < 1e-15
+    assert found.value < last.value
+
+
+def test_it_is_not_carried_on_where_the_last_way_did_not_arrive_or_for_ever():
+    problem = objective(0.5)
+    trail = way_down(problem)
+    last = trail.last(problem)
+    trail.arrives = False
+    assert trail.carried_on(problem, last) is None
+    trail.arrives, trail.carried = True, CARRIED
+    assert trail.carried_on(problem, last) is None
+    trail.continued(problem, last)  # with it, products are made anew
+    assert trail.carried_on(problem, last) is not None
+
+
+def test_nor_where_logits_are_not_kept(monkeypatch):
+    problem = objective(0.5)
+    trail = way_down(problem)
+    last = trail.last(problem)
+    monkeypatch.setattr(module, "LOGITS_BYTES", 0)
+    assert trail.carried_on(problem, last) is None
+    monkeypatch.undo()
+    trail.way = trail.way[0], None
+    monkeypatch.setattr(problem.design, "keeps_logits", False)
+    assert trail.carried_on(problem, last) is None
 
 
 def test_a_way_that_leads_up_is_not_taken():

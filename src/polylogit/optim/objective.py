@@ -229,6 +229,13 @@ class SoftmaxObjective:
             return DiagonalPreconditioner(self._bordered_diagonal(sums))
         return GramPreconditioner(sums + torch.diag(self.ridge_columns()))
 
+    def recast(self, at: Evaluation) -> Evaluation:
+        """An evaluation in another precision as one in this: at no cost where logits are kept."""
+        logits = logits_of(at)
+        if self.keeps_logits and not isinstance(logits, Tensor):
+            return self.evaluate(at.point)  # float32 has room for logits where float64 has not
+        return Evaluation(at.point, at.value, at.gradient, logits.to(self.dtype))
+
     @property
     def keeps_logits(self) -> bool:
         """Whether the logits of a point stay in memory."""
@@ -273,7 +280,10 @@ class SoftmaxObjective:
         if not self.keeps_logits:
             recomputed = self._recomputed(point)
             return self._balanced(point, recomputed) if self.intercept else self.evaluate(point)
-        logits = self._logits(point)
+        return self.balanced_known(point, self._logits(point))
+
+    def balanced_known(self, point: Tensor, logits: Tensor) -> Evaluation:
+        """As `balanced` where Z (N, K) is known already: half the products."""
         if not self.intercept:
             return self.evaluate_known(point, logits, softmax(logits))
         return self._balanced(point, logits)
@@ -549,12 +559,19 @@ class LogitLine:
 
     def evaluate(self, t: float) -> Evaluation:
         """F and its gradient there, the bias near its best: one pass, for the gradient alone."""
+        point, logits = self._taken(t)  # the probabilities become residuals
+        return self.objective.evaluate_settled(point, logits, self._probabilities, self._sums)
+
+    def balanced(self, t: float) -> Evaluation:
+        """As `evaluate`, with the best bias up to rounding."""
+        return self.objective.balanced_known(*self._taken(t))
+
+    def _taken(self, t: float) -> tuple[Tensor, Tensor]:
+        """The point there, and its logits, which are no longer the line's."""
         if self._logits is None or self._tried != t:
             self.derivatives(t)
-        # from here the logits are the evaluation's, and the probabilities become residuals
         logits, self._logits = cast("Tensor", self._logits), None
-        point = self.at.point + t * self.direction
-        return self.objective.evaluate_settled(point, logits, self._probabilities, self._sums)
+        return self.at.point + t * self.direction, logits
 
 
 class RecomputedLine:

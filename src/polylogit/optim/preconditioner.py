@@ -14,7 +14,7 @@ import torch
 from scipy.linalg.lapack import dposv
 from torch import Tensor
 
-CHANGED = 1.5  # a factor of the rows' mean curvature after which kept sums are out of date
+CHANGED = 2.0  # a factor of the rows' mean curvature after which kept sums are out of date
 SMALL = 64  # unknowns
 JITTER = 1e-12  # of the mean diagonal, added where a Gram matrix is singular to rounding
 

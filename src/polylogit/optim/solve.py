@@ -60,7 +60,7 @@ STUCK = 4 * torch.finfo(torch.float64).eps  # a relative fall of F that is but r
 FAST_WORK = 4e6  # multiply-adds of a pass from which float32 pays
 CLOSER = 0.5  # of the smallest gap so far: progress, even where F is too flat to show it
 PATIENCE = 3  # steps without progress before a fit counts as stalled
-SAFETY = 0.5  # of tol: what float32 has to see before float64 is asked
+SAFETY = 0.9  # of tol: what float32 has to see before float64 is asked
 DOUBT = 10.0  # by which a bias may hide more than under the last penalty
 SLOW = 80  # steps still to go, by the pace of the last, before a better solver takes over
 PACE = 30  # steps over which the pace is measured
@@ -166,8 +166,17 @@ def solve(
         if _NEWTON in stages:
             work += _hessian_work(design, n_classes)
         overflow = np.errstate(over="ignore", invalid="ignore")  # as torch: `_Run` refuses it
-        with threads(chosen_threads(work, settings.n_threads)), overflow:
+        with threads(_threads(work, settings.n_threads, trail)), overflow:
             return _Run(objective, stages, settings, progress, trail, keep).from_point(start)
+
+
+def _threads(work: float, asked: int | None, trail: Trail | None) -> int:
+    """Those that pay, found out once for a whole trail."""
+    if trail is None:
+        return chosen_threads(work, asked)
+    if trail.threads is None:
+        trail.threads = chosen_threads(work, asked)
+    return trail.threads
 
 
 def _planned(
@@ -341,7 +350,7 @@ class _Run:
         return self._solution(status)
 
     def _run(self) -> Status:
-        if self._proven_by_the_last():
+        if self._proven_by_the_last() or self._proven_by_carrying_on():
             return Status.CERTIFIED
         for stage in self.stages:
             self.stage = stage
@@ -361,6 +370,19 @@ class _Run:
         self.at, self.proven = best, _Proof(best, best, certificate)
         self._note(certificate.gap)
         return True
+
+    def _proven_by_carrying_on(self) -> bool:
+        """Whether the way on from the last end leads close enough, as it did the last time."""
+        if self.trail is None or self.left is None or self.stages[0].dtype == torch.float64:
+            return False
+        found = self.trail.carried_on(self.objective, self.left)
+        if found is None:
+            return False
+        self.left, self.at, self.balanced = None, found, found
+        gap = estimate(self.objective, found)
+        self._note(gap)
+        self.trail.arrives = self._certified(gap, math.inf)
+        return self.trail.arrives
 
     def _approach(self) -> Status | None:
         """Come close in float32, which proves nothing; None when float64 should look at it."""
@@ -432,13 +454,17 @@ class _Run:
 
     def _opening(self, objective: SoftmaxObjective) -> Evaluation:
         """The first point of a stage: where the last one ended, or where the trail leads."""
-        if self.left is None or self.trail is None:
-            if self.at.state is None or logits_of(self.at).dtype == objective.dtype:
-                return objective.evaluate(self.at.point)
-            self.balanced = objective.balanced(self.at.point)
-            return self.balanced
-        left, self.left = self.left, None
-        return self.trail.continued(objective, left)
+        if self.left is not None and self.trail is not None:
+            left, self.left = self.left, None
+            found = self.trail.continued(objective, left)
+            self.trail.arrives = estimate(objective, found) <= self.settings.tol
+            return found
+        if self.at is self.balanced:
+            return objective.recast(self.at)
+        if self.at.state is None or logits_of(self.at).dtype == objective.dtype:
+            return objective.evaluate(self.at.point)
+        self.balanced = objective.balanced(self.at.point)
+        return self.balanced
 
     def _solver(self, objective: SoftmaxObjective) -> Solver:
         if self.trail is not None and self.stage.name == "lbfgs":

@@ -6,6 +6,9 @@
 3. The sums of the preconditioner, to which the new ridge is added.
 4. The pairs of L-BFGS: a ridge adds exactly its own product to each change of the gradient.
 5. How much of the gap a bias hides that is not quite the best: often so little that no look is due.
+6. Whether its own way on led to the end at once: then the next may as well, and is tried in
+   float64, where the gradient at its lowest point is all that a proof takes.
+7. On how many threads it ran.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ from polylogit.optim.logits import Logits
 from polylogit.optim.objective import LogitLine, SoftmaxObjective, logits_of
 from polylogit.optim.penalty import Penalty
 from polylogit.optim.preconditioner import Kept
-from polylogit.optim.problem import Evaluation
+from polylogit.optim.problem import Evaluation, Line
 
 MEMORY = 30  # steps of L-BFGS: those of several solves
 SHARP = 0.1  # of the first slope: how flat the end of the continuation must be
+CARRIED = 20  # times in a row that logits are taken on without a product: each adds a rounding
 
 
 @dataclass
@@ -37,6 +41,9 @@ class Trail:
     at: Evaluation | None = None  # where it ended, in float64
     way: tuple[Tensor, Tensor | None] | None = None  # the last change of point and kept logits
     hidden: float | None = None  # gap over the energy of the bias that hid it
+    arrives: bool = False  # whether the last way on was all that a solve took
+    carried: int = 0  # times in a row that it was taken without a product
+    threads: int | None = None
 
     def remember(self, ridge: Penalty, at: Evaluation) -> None:
         """Take down where a solve under `ridge` ended."""
@@ -64,23 +71,37 @@ class Trail:
 
         One pass, or where logits are not kept, one for every trial.
         """
-        logits = logits_of(at)
-        if objective.keeps_logits and not isinstance(logits, Tensor):
-            at = objective.evaluate(at.point)  # float32 has room for logits where float64 has not
-        else:
-            at = Evaluation(at.point, at.value, at.gradient, logits.to(objective.dtype))
+        at, self.carried = objective.recast(at), 0
+        found = self._lowest(objective, at)
+        return at if found is None else found[0].evaluate(found[1])
+
+    def carried_on(self, objective: SoftmaxObjective, at: Evaluation) -> Evaluation | None:
+        """As `continued`, with the best bias, in float64 and one pass: ready to be proven.
+
+        None where nothing says that a proof is near.
+        """
+        if not self.arrives or self.carried >= CARRIED or not objective.keeps_logits:
+            return None
+        found = self._lowest(objective, objective.recast(at))
+        if found is None or not isinstance(found[0], LogitLine):
+            return None
+        self.carried += 1
+        return found[0].balanced(found[1])
+
+    def _lowest(self, objective: SoftmaxObjective, at: Evaluation) -> tuple[Line, float] | None:
+        """The way on from `at`, and how far it is to its lowest point; None if it leads up."""
         if self.way is None:
-            return at
+            return None
         direction, change = self.way
         slope = float((at.gradient * direction).sum())
         if not slope < 0:
-            return at
-        line = (
+            return None
+        line: Line = (
             objective.line(at, direction)
             if change is None
             else LogitLine(objective, at, direction, change.to(objective.dtype))
         )
-        return line.evaluate(lowest(line, slope, tolerance=SHARP))
+        return line, lowest(line, slope, tolerance=SHARP)
 
 
 def _change(before: Logits, after: Logits) -> Tensor | None:
