@@ -13,6 +13,7 @@ from polylogit.optim import logits as logits_module
 from polylogit.optim import objective as objective_module
 from polylogit.optim.logits import parts
 from polylogit.optim.penalty import ElasticNet
+from polylogit.optim.preconditioner import ClassPreconditioner
 
 CASES = [
     {"kind": kind, "intercept": intercept, "contrasts": contrasts, "rows": rows}
@@ -269,20 +270,33 @@ def test_float32_products_steer_close_to_float64():
     )
 
 
-@pytest.mark.parametrize("rows", ROWS)
-def test_the_preconditioner_is_the_inverse_of_the_mean_curvature(rows):
-    p = problem(rows=rows)
-    objective = p.objective
-    at = objective.evaluate(objective.start())
-    X = torch.cat([b.dense() for b in objective.design.blocks(torch.float64)])
+def mean_curvature(p, at):
+    """X~' diag(w) X~ plus the ridge, from all rows at once."""
+    X = torch.cat([b.dense() for b in p.objective.design.blocks(torch.float64)])
     X = torch.cat([X, torch.ones(len(X), 1, dtype=torch.float64)], 1)
     P = torch.cat([torch.softmax(z, 1) for _, z in logits_module.parts(at.state)])
-    w = objective.weights * (1 - P.square().sum(1)) / 2
-    expected = X.T @ (w[:, None] * X) + torch.diag(objective.ridge_columns())
-    R = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(
-        objective.preconditioner(at)(R), R @ torch.linalg.inv(expected), rtol=1e-9, atol=1e-9
-    )
+    w = p.objective.weights * (1 - P.square().sum(1)) / 2
+    return X.T @ (w[:, None] * X) + torch.diag(p.objective.ridge_columns())
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_the_preconditioner_has_the_mean_curvature_and_the_diagonal_of_every_class(rows):
+    p = problem(rows=rows)
+    at = p.objective.evaluate(random_point(p))
+    found = p.objective.preconditioner(at)
+    assert isinstance(found, ClassPreconditioner)
+    torch.testing.assert_close(found.gram, mean_curvature(p, at), rtol=1e-12, atol=1e-14)
+    full = p.objective.curvature(at).matrix().diagonal().reshape(3, -1)
+    torch.testing.assert_close(found.diagonals, full, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_where_classes_are_not_told_apart_it_is_the_inverse_of_the_mean_curvature(rows):
+    p = problem(contrasts=True, rows=rows)
+    at = p.objective.evaluate(random_point(p))
+    R = torch.randn(2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = R @ torch.linalg.inv(mean_curvature(p, at))
+    torch.testing.assert_close(p.objective.preconditioner(at)(R), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("contrasts", [True, False])

@@ -2,7 +2,10 @@ import pytest
 import torch
 
 from polylogit.optim.preconditioner import (
+    LEAST_RATIO,
     SMALL,
+    ClassDiagonalPreconditioner,
+    ClassPreconditioner,
     DiagonalPreconditioner,
     GramPreconditioner,
     cholesky,
@@ -27,6 +30,14 @@ def test_a_singular_matrix_is_lifted_by_next_to_nothing():
     factor = cholesky(ones)
     torch.testing.assert_close(factor @ factor.T, ones, rtol=0, atol=1e-9)
     assert bool((factor.diagonal() > 0).all())
+
+
+def test_a_row_of_zeros_leaves_a_finite_inverse():
+    matrix = torch.zeros(3, 3, dtype=torch.float64)
+    matrix[:2, :2] = 1e-8 * spd(2)
+    inverse = torch.cholesky_inverse(cholesky(matrix))
+    assert bool(inverse.isfinite().all())
+    torch.testing.assert_close(inverse[:2, :2], torch.linalg.inv(matrix[:2, :2]), rtol=1e-6, atol=0)
 
 
 def test_an_indefinite_matrix_leaves_its_diagonal():
@@ -61,3 +72,84 @@ def test_both_solve_with_what_they_hold(dtype):
         DiagonalPreconditioner(diagonal)(R).double(), R.double() / diagonal, **loose
     )
     assert GramPreconditioner(A)(R).dtype == dtype
+
+
+def lowest_of_sum_zero(models, gradient):
+    """argmin 1/2 sum_k u_k' M_k u_k - sum_k g_k' u_k over sum_k u_k = 0, by its KKT system."""
+    k, n = gradient.shape
+    system = torch.zeros(k * n + n, k * n + n, dtype=torch.float64)
+    system[: k * n, : k * n] = torch.block_diag(*models)
+    everyone = torch.eye(n, dtype=torch.float64).repeat(1, k)
+    system[k * n :, : k * n], system[: k * n, k * n :] = everyone, everyone.T
+    right = torch.cat([gradient.flatten(), torch.zeros(n, dtype=torch.float64)])
+    return torch.linalg.solve(system, right)[: k * n].view(k, n)
+
+
+def some_gradients(*shape, seed=1):
+    g = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return g - g.mean(-2, keepdim=True)
+
+
+def own_models(A, diagonals):
+    roots = (diagonals / A.diagonal()).sqrt()
+    return [torch.diag(r) @ A @ torch.diag(r) for r in roots]
+
+
+CLASSES = torch.tensor([[1.0, 1.2, 0.8, 3.0], [0.1, 0.2, 0.09, 0.1], [2.0, 9.0, 2.2, 1.9]]).double()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_each_class_has_its_own_scale_and_all_together_stay_put(dtype):
+    A = spd(4)
+    diagonals = CLASSES * A.diagonal()
+    precondition = ClassPreconditioner(A, diagonals)
+    G = some_gradients(5, 3, 4)
+    found = precondition(G.to(dtype))
+    assert found.dtype == dtype
+    loose = 1e-3 if dtype == torch.float32 else 1e-10
+    models = own_models(A, diagonals)
+    for g, u in zip(G, found.double(), strict=True):
+        torch.testing.assert_close(u, lowest_of_sum_zero(models, g), rtol=loose, atol=loose)
+    torch.testing.assert_close(precondition(G[0].to(dtype)), found[0], rtol=loose, atol=loose)
+
+
+def test_its_model_takes_the_step_back_to_the_gradient_but_for_what_all_share():
+    A = spd(4)
+    diagonals = CLASSES * A.diagonal()
+    precondition, G = ClassPreconditioner(A, diagonals), some_gradients(3, 4)
+    back = precondition.curvature(precondition(G))
+    shared = back - G
+    torch.testing.assert_close(shared, shared[:1].expand(3, -1), rtol=1e-9, atol=1e-9)
+    models = own_models(A, diagonals)
+    each = torch.stack([m @ g for m, g in zip(models, G, strict=True)])
+    torch.testing.assert_close(precondition.curvature(G), each, rtol=1e-12, atol=1e-12)
+
+
+def test_a_column_without_curvature_in_a_class_keeps_a_share_of_the_common_one():
+    A = spd(4)
+    ratios = CLASSES.clone()
+    ratios[0, 2] = 1e-12
+    raised = CLASSES.clone()
+    raised[0, 2] = LEAST_RATIO * 1.0  # the median of the others and of the vanished one
+    G = some_gradients(3, 4)
+    found = ClassPreconditioner(A, ratios * A.diagonal())(G)
+    truth = lowest_of_sum_zero(own_models(A, raised * A.diagonal()), G)
+    torch.testing.assert_close(found, truth, rtol=1e-9, atol=1e-9)
+
+
+def test_columns_and_classes_without_any_curvature_leave_finite_steps():
+    A, ratios = spd(4), CLASSES.clone()
+    A[3], A[:, 3] = 0, 0  # a constant column without a penalty
+    ratios[1] = 0  # a class whose rows are all saturated
+    found = ClassPreconditioner(A, ratios * A.diagonal())(some_gradients(3, 4))
+    assert bool(found.isfinite().all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_diagonal_too_leaves_all_together_where_they_are(dtype):
+    G = some_gradients(3, 4)
+    found = ClassDiagonalPreconditioner(CLASSES)(G.to(dtype))
+    truth = lowest_of_sum_zero([torch.diag(d) for d in CLASSES], G)
+    assert found.dtype == dtype
+    loose = 1e-5 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(found.double(), truth, rtol=loose, atol=loose)

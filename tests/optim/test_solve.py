@@ -15,6 +15,7 @@ from polylogit.errors import OptionError, SolveError, TargetError
 from polylogit.optim import objective as objective_module
 from polylogit.optim import solve as module
 from polylogit.optim.objective import Distributions, Labels
+from polylogit.optim.preconditioner import DiagonalPreconditioner, GramPreconditioner
 from polylogit.optim.problem import Status
 from polylogit.optim.solve import Settings, solve
 from polylogit.optim.trail import Trail
@@ -244,7 +245,8 @@ def hard():
 
 def test_newton_takes_over_where_lbfgs_is_slow(monkeypatch):
     monkeypatch.setattr(module, "_quickest", lambda *_: "mixed")
-    monkeypatch.setattr(module, "SLOW", 5)
+    monkeypatch.setattr(module, "SLOW", 1)
+    monkeypatch.setattr(module, "PACE", 10)
     solution = run(*hard(), alpha=1e-6)
     assert solution.certified
     assert solution.statistics.solver == "lbfgs + newton-cg"
@@ -503,3 +505,27 @@ def test_the_smooth_solvers_are_refused_for_kinks(solver):
 def test_the_share_of_the_sizes_is_checked(l1_ratio):
     with pytest.raises(OptionError, match="l1_ratio must be from 0 to 1, not"):
         net(*WINE, l1_ratio)
+
+
+@pytest.mark.parametrize("widest", [4096, 1], ids=["one matrix", "diagonals"])
+def test_columns_weighed_for_each_class_save_steps(widest, monkeypatch):
+    monkeypatch.setattr(objective_module, "WIDEST_GRAM", widest)
+
+    def steps():
+        return run(*WINE, alpha=1e-4, solver="lbfgs").statistics.iterations
+
+    own = steps()
+    monkeypatch.setattr(
+        objective_module, "ClassPreconditioner", lambda gram, _: GramPreconditioner(gram)
+    )
+    monkeypatch.setattr(objective_module, "ClassDiagonalPreconditioner", DiagonalPreconditioner)
+    assert own < 0.95 * steps()
+
+
+@pytest.mark.parametrize("solver", [name for name in module.SOLVERS if name != "auto"])
+def test_a_constant_column_without_a_penalty_stops_no_solver(solver):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 8)), rng.integers(4, size=300)
+    X[:, 3] = 2.0
+    truth = run(np.delete(X, 3, 1), y, alpha=0.0, solver="newton").objective
+    assert run(X, y, alpha=0.0, solver=solver).objective == pytest.approx(truth, abs=1e-9)

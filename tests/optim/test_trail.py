@@ -7,7 +7,7 @@ from polylogit.design import design_of
 from polylogit.optim import objective as module
 from polylogit.optim.objective import Labels, SoftmaxObjective, contrast_basis
 from polylogit.optim.penalty import Ridge
-from polylogit.optim.trail import CARRIED, Trail
+from polylogit.optim.trail import CARRIED, SHARP, Trail
 
 X, Y = load_wine(return_X_y=True)
 GENERATOR = torch.Generator().manual_seed(0)
@@ -57,7 +57,18 @@ def test_the_way_on_is_taken_to_its_lowest_point():
     assert found.value < step.value
     way = step.point - at.point
     before, after = ((e.gradient * way).sum().abs() for e in (step, found))
-    assert after <= 0.1 * before
+    assert after <= SHARP * before
+
+
+def test_the_way_on_is_a_pair_of_its_own():
+    problem = objective(0.5)
+    trail = way_down(problem)
+    last = trail.last(problem)
+    found = trail.continued(problem, last)
+    (pair,) = trail.pairs
+    assert torch.equal(pair.step, found.point - last.point)
+    assert torch.equal(pair.change, found.gradient - last.gradient)
+    assert pair.product > 0
 
 
 def way_down(problem):

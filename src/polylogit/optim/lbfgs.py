@@ -20,7 +20,7 @@ from polylogit.optim.line_search import lowest
 from polylogit.optim.problem import Evaluation, Preconditioner, Problem, Solver
 
 MEMORY = 10  # steps
-RENEW = frozenset({5, 40, 100, 200, 400, 800})  # steps after which the curvature has changed enough
+RENEW = frozenset({4, 40, 100, 200, 400, 800})  # steps after which the curvature has changed enough
 FLAT = 0.25  # of the first slope: how flat the end of a step must be
 ROUGH = 0.7  # the same, where every trial costs a pass
 SHARP = 0.01  # the same, where the flat end turned out to lie higher than the start
@@ -37,6 +37,13 @@ class Pair:
 
 
 Pairs = deque[Pair]
+
+
+def remember(pairs: Pairs, at: Evaluation, following: Evaluation) -> None:
+    """Add the pair of a step, if F curves upwards along it."""
+    step, change = following.point - at.point, following.gradient - at.gradient
+    if (product := _dot(step, change)) > 0:
+        pairs.append(Pair(step, change, product))
 
 
 def repenalised(pairs: Pairs, extra: Tensor) -> None:
@@ -71,10 +78,7 @@ def lbfgs(problem: Problem, at: Evaluation, pairs: Pairs | None = None) -> Solve
         if following.value > at.value + RISE * abs(at.value):  # flat enough, and yet uphill
             t = lowest(line, slope, tolerance=SHARP)
             following = line.evaluate(t)
-        step, change = following.point - at.point, following.gradient - at.gradient
-        product = _dot(step, change)
-        if product > 0:
-            pairs.append(Pair(step, change, product))
+        remember(pairs, at, following)
         at, count = following, count + 1
         del line  # its memory serves the next one
         yield at

@@ -51,6 +51,8 @@ from polylogit.optim.logits import (
 )
 from polylogit.optim.penalty import ElasticNet, Penalty
 from polylogit.optim.preconditioner import (
+    ClassDiagonalPreconditioner,
+    ClassPreconditioner,
     DiagonalPreconditioner,
     GramPreconditioner,
     Kept,
@@ -213,21 +215,29 @@ class SoftmaxObjective:
         return SoftmaxCurvature(self, softmax(logits).to(self.fast))
 
     def preconditioner(self, at: Evaluation) -> Preconditioner:
-        """One curvature for all classes: rows weighted by (1 - |p_i|^2)/(K - 1).
+        """One matrix for all classes, rows weighted by (1 - |p_i|^2)/(K - 1), scaled for each.
 
         Designs too wide for a D x D matrix get the diagonal of the Hessian itself.
         """
         logits = logits_of(at)
-        wide = self.design.n_features > WIDEST_GRAM
-        make = self._curvature_diagonal if wide else self._curvature_gram
+        if isinstance(logits, RecomputedLogits):
+            logits = logits.to(self.fast)
+        alike = self.n_classes == 2 or self.basis is not None  # or no longer told apart
+        if self.design.n_features > WIDEST_GRAM:
+            diagonals = self._bordered_diagonal(self._sums_near(logits, self._curvature_diagonal))
+            return (DiagonalPreconditioner if alike else ClassDiagonalPreconditioner)(diagonals)
+        ridge = torch.diag(self.ridge_columns())
+        if alike:
+            return GramPreconditioner(self._sums_near(logits, self._curvature_gram) + ridge)
+        gram, diagonals = self._split_sums(self._sums_near(logits, self._curvatures))
+        return ClassPreconditioner(gram + ridge, self._bordered_diagonal(diagonals))
+
+    def _sums_near(self, logits: Logits, make: Callable[[Logits], Tensor]) -> Tensor:
+        """What `make` makes, or has made where the rows' curvature was about the same."""
         if self.kept is None or isinstance(logits, RecomputedLogits):
             # of logits that are not kept, the rows' curvature costs the pass that it could save
-            sums = make(logits if isinstance(logits, Tensor) else logits.to(self.fast))
-        else:
-            sums = self.kept.renewed(self._total_curvature(logits), partial(make, logits))
-        if wide:
-            return DiagonalPreconditioner(self._bordered_diagonal(sums))
-        return GramPreconditioner(sums + torch.diag(self.ridge_columns()))
+            return make(logits)
+        return self.kept.renewed(self._total_curvature(logits), partial(make, logits))
 
     def recast(self, at: Evaluation) -> Evaluation:
         """An evaluation in another precision as one in this: at no cost where logits are kept."""
@@ -447,11 +457,29 @@ class SoftmaxObjective:
 
         def contribution(block: Block) -> Tensor:
             p = softmax(logits_in(logits, block))
-            spread = (1 - p.square_().sum(1)) / (self.n_classes - 1)
-            return _bordered_gram(block, (self.weights[block.rows] * spread).to(self.fast))
+            return _bordered_gram(block, self._spread(block, p))
 
         gram = self._sum(contribution, self.fast)
         return gram if self.intercept else gram[:-1, :-1]
+
+    def _curvatures(self, logits: Logits) -> Tensor:
+        """`_curvature_gram` above `_curvature_diagonal` (D~ + K, D~), in one pass."""
+
+        def contribution(block: Block) -> Tensor:
+            p = softmax(logits_in(logits, block)).to(self.fast)
+            gram = _bordered_gram(block, self._spread(block, p))
+            return torch.cat([gram, _gram_diagonal(block, p, self.weights)])
+
+        return self._sum(contribution, self.fast)
+
+    def _split_sums(self, sums: Tensor) -> tuple[Tensor, Tensor]:
+        gram, diagonals = sums[: -self.n_classes], sums[-self.n_classes :]
+        return (gram if self.intercept else gram[:-1, :-1]), diagonals
+
+    def _spread(self, block: Block, p: Tensor) -> Tensor:
+        """s_i (1 - |p_i|^2)/(K - 1) (B,)."""
+        spread = (1 - p.square().sum(1)) / (self.n_classes - 1)
+        return (self.weights[block.rows] * spread).to(self.fast)
 
     def _curvature_diagonal(self, logits: Logits) -> Tensor:
         """The diagonal of the Hessian without the ridge, for every class (K, D + 1)."""

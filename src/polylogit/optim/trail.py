@@ -4,7 +4,8 @@
 2. The way that led there: the next optimum lies close to its continuation, and since the logits of
    both ends are known, the lowest point along it costs one product with X, for the gradient.
 3. The sums of the preconditioner, to which the new ridge is added.
-4. The pairs of L-BFGS: a ridge adds exactly its own product to each change of the gradient.
+4. The pairs of L-BFGS: a ridge adds exactly its own product to each change of the gradient. The
+   way on is one more of them.
 5. How much of the gap a bias hides that is not quite the best: often so little that no look is due.
 6. Whether its own way on led to the end at once: then the next may as well, and is tried in
    float64, where the gradient at its lowest point is all that a proof takes.
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from polylogit.optim.lbfgs import Pairs, repenalised
+from polylogit.optim.lbfgs import Pairs, remember, repenalised
 from polylogit.optim.line_search import lowest
 from polylogit.optim.logits import Logits
 from polylogit.optim.objective import LogitLine, SoftmaxObjective, logits_of
@@ -27,7 +28,7 @@ from polylogit.optim.preconditioner import Kept
 from polylogit.optim.problem import Evaluation, Line
 
 MEMORY = 30  # steps of L-BFGS: those of several solves
-SHARP = 0.1  # of the first slope: how flat the end of the continuation must be
+SHARP = 0.05  # of the first slope: how flat the end of the continuation must be
 CARRIED = 20  # times in a row that logits are taken on without a product: each adds a rounding
 
 
@@ -73,7 +74,11 @@ class Trail:
         """
         at, self.carried = objective.recast(at), 0
         found = self._lowest(objective, at)
-        return at if found is None else found[0].evaluate(found[1])
+        if found is None:
+            return at
+        there = found[0].evaluate(found[1])
+        remember(self.pairs, at, there)
+        return there
 
     def carried_on(self, objective: SoftmaxObjective, at: Evaluation) -> Evaluation | None:
         """As `continued`, with the best bias, in float64 and one pass: ready to be proven.
