@@ -45,7 +45,7 @@ class Entry:
     seconds: list[float] = field(default_factory=list)
     peak_gib: float = math.nan
     failure: str = ""
-    said: dict[str, Any] = field(default_factory=dict)
+    said: list[dict[str, Any]] = field(default_factory=list)  # by each process
 
     @property
     def arrived(self) -> bool:
@@ -58,8 +58,18 @@ class Entry:
     def to_json(self) -> dict[str, Any]:
         row = {"contender": self.contender, "arrived": self.arrived, "peak_gib": self.peak_gib}
         row |= {"setting": self.setting, "excess": self.excess, "failure": self.failure}
-        row |= {"median_seconds": self.median, "seconds": self.seconds} | self.said
+        row |= {"median_seconds": self.median, "seconds": self.seconds} | self._middle()
         return {name: _finite(value) for name, value in row.items()}
+
+    def _middle(self) -> dict[str, Any]:
+        """What the process said whose share of plain products is the median."""
+        ordered = sorted(self.said, key=lambda said: _share(said) or 0.0)
+        return ordered[(len(ordered) - 1) // 2] if ordered else {}
+
+
+def _share(said: dict[str, Any]) -> float | None:
+    """GF/s of the whole fit over those of plain products of the same shapes."""
+    return said["gflops"] / said["plain_gflops"] if "gflops" in said else None
 
 
 def _finite(value: Any) -> Any:
@@ -120,7 +130,9 @@ class Race:
         if outcome.failure:
             return Entry(name, setting, failure=outcome.failure)
         excess = self._excess(outcome)
-        return Entry(name, setting, excess, [outcome.seconds], outcome.peak_gib, said=outcome.said)
+        return Entry(
+            name, setting, excess, [outcome.seconds], outcome.peak_gib, said=[outcome.said]
+        )
 
     def _excess(self, outcome: Run) -> float:
         if outcome.failure:
@@ -133,6 +145,7 @@ class Race:
         outcome = run(self.work.name, entry.contender, entry.setting, 10 * self.limit)
         if not outcome.failure:
             entry.seconds.append(outcome.seconds)
+            entry.said.append(outcome.said)
 
     def _say(self, entry: Entry) -> None:
         how = entry.failure or f"excess {entry.excess:.1e} after {entry.median:.3g} s"
@@ -221,8 +234,7 @@ def table(rows: list[dict[str, Any]]) -> None:
         )
     for row in rows:
         ours = row["entries"][0]
-        if "gflops" in ours:
-            part = ours["gflops"] / ours["plain_gflops"]
+        if part := _share(ours):
             print(
                 f"{row['workload']}: {ours['gflops']:.0f} GF/s over the whole fit, "
                 f"{part:.0%} of plain products of the same shapes ({ours['plain_gflops']:.0f})"
