@@ -9,7 +9,6 @@ milliseconds is timed several times, and the median counts.
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contenders import ALL, Fitted
+from benchmarks.peak import peak_mib
 from benchmarks.workloads import WORKLOADS
 
 QUICK, MOST_FITS = 0.3, 15  # seconds in all that are spent on fits which take less, and how many
@@ -75,7 +75,7 @@ def main(workload: str, contender: str, setting: str, path: str) -> None:
     fit(*WORKLOADS["iris"].load(), 1.0, float(setting))
     again = partial(fit, X, y, work.C, float(setting))
     fitted, seconds = _timed(again)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_mib() / 2**10
     said = fitted.said | _speed(again, X, fitted, seconds)
     np.savez(path, weight=fitted.weight, bias=fitted.bias)
     print(json.dumps({"seconds": seconds, "peak_gib": peak, "said": said}))

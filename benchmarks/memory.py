@@ -4,13 +4,12 @@
     python -m benchmarks.memory --small   the same questions in two minutes
 
 Every fit runs in a process of its own, after a small fit that loads the libraries. Printed is by
-how much the peak (ru_maxrss) rose after that, beside the size of the file.
+how much the peak rose after that, beside the size of the file.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.peak import peak_mib
 
 BUDGET = 2**24  # given to the reader: every file here is larger, so every one is streamed
 BLOCK = 4096  # rows that are made at a time
@@ -83,14 +84,14 @@ def _child(case: Case, path: Path) -> None:
 
     warm = np.random.default_rng(0).normal(size=(60, 3))
     polylogit.fit(polylogit.from_arrays(warm, np.arange(60) % 3), C=1.0, solver="lbfgs")
-    before = _peak()
+    before = peak_mib()
     if case.kind == "npy":
         dataset = _labelled(case, path)
     else:
         target = "y" if case.kind in {"csv", "parquet"} else None
         dataset = polylogit.read(path, target=target, memory=case.memory)
     solution = polylogit.fit(dataset, C=1.0, tol=case.tol).solution
-    print(json.dumps({"rise": _peak() - before, "message": solution.message}))
+    print(json.dumps({"rise": peak_mib() - before, "message": solution.message}))
 
 
 def _labelled(case: Case, path: Path) -> object:
@@ -103,11 +104,6 @@ def _labelled(case: Case, path: Path) -> object:
     matrix = read_table(path, memory=case.memory)
     labels = np.load(path.with_suffix(".labels.npy"))
     return dataset_of_matrix(replace(matrix, targets=labels), None)
-
-
-def _peak() -> float:
-    """MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 # ------------------------------------------------------------------------------------------- data

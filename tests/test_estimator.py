@@ -498,7 +498,7 @@ def test_a_fit_says_how_it_went(iris):
 
 
 def test_a_tolerance_that_was_not_reached_is_a_convergence_warning(iris):
-    clf = SoftmaxClassifier(max_iter=1)
+    clf = SoftmaxClassifier(C=1.0, max_iter=1)
     with pytest.warns(ConvergenceWarning, match="Stopped by max_iter") as heard:
         clf.fit(*iris)
     assert [str(warning.message) for warning in heard] == [clf.status_]
