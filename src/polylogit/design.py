@@ -86,6 +86,9 @@ class Block(ABC):
 class Design(ABC):
     """N rows of D standardised features.
 
+    Columns of dense rows that never vary say nothing that the bias does not: they are left out, and
+    `of_columns` tells which of the user's are still there.
+
     >>> design = design_of(np.array([[0.0, 1e9], [2.0, 3e9]]))
     >>> [block.dense().tolist() for block in design.blocks(torch.float64)]
     [[[-1.0, -1.0], [1.0, 1.0]]]
@@ -93,11 +96,14 @@ class Design(ABC):
 
     keeps_logits = True  # whether what grows with N may be kept in memory, up to a bound
 
-    def __init__(self, n_rows: int, centre: Tensor, scale: Tensor) -> None:
+    def __init__(
+        self, n_rows: int, centre: Tensor, scale: Tensor, varying: Tensor | None = None
+    ) -> None:
         self.n_rows = n_rows
-        self.n_features = len(centre)
-        self.centre = centre
-        self.scale = scale
+        self._varying = varying  # which of the user's columns are used, if not all
+        self._centres = centre  # of all of them
+        self.centre, self.scale = self.of_columns(centre), self.of_columns(scale)
+        self.n_features = len(self.centre)
 
     @property
     def device(self) -> torch.device:
@@ -126,12 +132,20 @@ class Design(ABC):
     def to_user(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """(V, b) on Z to (W, a) on X, on the CPU, with the same logits: W = V/s, a = b - W c."""
         user = weight / self.scale
-        return user.cpu(), (bias - user @ self.centre).cpu()
+        bias = bias - user @ self.centre
+        if self._varying is not None:
+            whole = user.new_zeros(len(user), len(self._centres))
+            user = whole.index_copy_(1, self._varying, user)
+        return user.cpu(), bias.cpu()
 
     def from_user(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """(W, a) on X to (V, b) on Z with the same logits; undoes `to_user`."""
         weight, bias = weight.to(self.device), bias.to(self.device)
-        return weight * self.scale, bias + weight @ self.centre
+        return self.of_columns(weight) * self.scale, bias + weight @ self._centres
+
+    def of_columns(self, each: Tensor) -> Tensor:
+        """What belongs to the features of this design, of numbers (..., D) for the user's."""
+        return each if self._varying is None else each.index_select(-1, self._varying)
 
 
 def design_of(
@@ -233,8 +247,14 @@ class DenseBlock(Block):
 class DenseDesign(Design):
     """Rows in a dense matrix; a standardised copy is kept in float32, and in float64 if small."""
 
-    def __init__(self, source: Tensor | StoredRows, centre: Tensor, scale: Tensor) -> None:
-        super().__init__(len(source), centre, scale)
+    def __init__(
+        self,
+        source: Tensor | StoredRows,
+        centre: Tensor,
+        scale: Tensor,
+        varying: Tensor | None = None,
+    ) -> None:
+        super().__init__(len(source), centre, scale, varying)
         self._source = source
         self._copies: dict[torch.dtype, Tensor] = {}
         self._products: dict[tuple[torch.dtype, bool], Tensor] = {}
@@ -249,8 +269,9 @@ class DenseDesign(Design):
     ) -> DenseDesign:
         """Centre and scale by two passes in float64, where the rows are; blocks go to `device`."""
         source = _as_tensor(features) if isinstance(features, np.ndarray) else features
-        centre, scale = _centre_and_scale(source, centred, names)
-        return cls(source, centre.to(device), scale.to(device))
+        centre, scale, varying = _centre_and_scale(source, centred, names)
+        varying = None if varying is None else varying.to(device)
+        return cls(source, centre.to(device), scale.to(device), varying)
 
     def block_rows(self, dtype: torch.dtype) -> int:
         return _rows_of(self.n_features, dtype)
@@ -284,7 +305,8 @@ class DenseDesign(Design):
         return self._copies[dtype]
 
     def _standardised(self, part: Tensor, dtype: torch.dtype) -> Tensor:
-        return part.to(self.device).double().sub(self.centre).div_(self.scale).to(dtype)
+        part = self.of_columns(part.to(self.device))
+        return part.double().sub(self.centre).div_(self.scale).to(dtype)
 
 
 class StreamedDesign(DenseDesign):
@@ -333,8 +355,8 @@ def _as_tensor(features: np.ndarray) -> Tensor:
 @np.errstate(over="ignore", invalid="ignore")  # as torch: `_checked` sees what comes out
 def _centre_and_scale(
     source: Tensor | StoredRows, centred: bool, names: Sequence[str] | None
-) -> tuple[Tensor, Tensor]:
-    """c and s (D,) of the columns, by two passes in float64.
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """c and s (D,) of the columns, by two passes in float64, and which vary, if not all do.
 
     torch goes over the rows, numpy over the D numbers, where a call of it is quicker.
     """
@@ -347,7 +369,14 @@ def _centre_and_scale(
     for _, part in _parts(source):
         mean_square += part.double().sub(middle).div_(size).square_().sum(0).numpy()
     scale = np.where(reach > 0, unit * np.sqrt(mean_square / len(source)), 1.0)
-    return middle, torch.from_numpy(_checked(scale, names))
+    return middle, torch.from_numpy(_checked(scale, names)), _varying(reach)
+
+
+def _varying(reach: np.ndarray) -> Tensor | None:
+    """The places (n,) of the columns that are not constant; of none at all the first stays."""
+    if (reach > 0).all():
+        return None
+    return torch.from_numpy(np.flatnonzero(reach)) if reach.any() else torch.zeros(1).long()
 
 
 def _extremes_and_means(source: Tensor | StoredRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

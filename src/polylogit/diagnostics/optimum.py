@@ -149,12 +149,12 @@ def objective_of(
     prepared: Prepared, alpha: float, basis: Tensor | None, fast: torch.dtype
 ) -> SoftmaxObjective:
     """F of a fit with a ridge, its Hessian products in `fast` and all else in float64."""
-    each = alpha * (1.0 if prepared.factors is None else prepared.factors)
+    factors = 1.0 if prepared.factors is None else prepared.design.of_columns(prepared.factors)
     return SoftmaxObjective(
         prepared.design,
         prepared.targets,
         prepared.weights / prepared.weights.sum(),
-        Ridge(each / prepared.design.scale.square()),
+        Ridge(alpha * factors / prepared.design.scale.square()),
         prepared.n_classes,
         prepared.intercept,
         basis,

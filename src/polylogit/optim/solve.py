@@ -206,7 +206,7 @@ def _penalty(design: Design, alpha: float, l1_ratio: float, factors: Tensor | No
     """The penalty on W = V / s as one on V, column by column."""
     if not 0 <= l1_ratio <= 1:
         raise OptionError(f"l1_ratio must be from 0 to 1, not {l1_ratio!r}")
-    each = alpha * (1.0 if factors is None else factors)
+    each = alpha * (1.0 if factors is None else design.of_columns(factors))
     if alpha * l1_ratio == 0:
         return Ridge(each / design.scale.square())
     return ElasticNet(l1_ratio * each / design.scale, (1 - l1_ratio) * each / design.scale.square())
