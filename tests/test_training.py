@@ -509,3 +509,33 @@ def test_ctrl_c_in_stored_rows_leaves_nothing(solver, tmp_path, monkeypatch):
     del rows
     gc.collect()
     assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_constant_columns_change_nothing(solver):
+    more = np.insert(X, [0, 2], [[7.5, -3.0]], axis=1)
+    penalties = [0.5, 2.0, 1.0, 3.0]
+    plain = fit(from_arrays(X, IRIS.targets), solver=solver, penalty_factors=penalties)
+    wide = fit(
+        from_arrays(more, IRIS.targets),
+        solver=solver,
+        penalty_factors=list(np.insert(penalties, [0, 2], [9.0, 0.1])),
+    )
+    assert wide.solution.certified
+    assert torch.equal(wide.model.weight[:, [0, 3]], torch.zeros(3, 2, dtype=torch.float64))
+    assert wide.solution.objective == pytest.approx(plain.solution.objective, abs=1e-6)
+    rest = wide.model.weight[:, [1, 2, 4, 5]]
+    torch.testing.assert_close(rest, plain.model.weight, rtol=1e-2, atol=1e-2)
+
+
+def test_a_start_with_weights_on_constant_columns_loses_no_digit():
+    more = np.insert(X, 1, 7.5, axis=1)
+    done = fit(from_arrays(more, IRIS.targets), tol=1e-9)
+    weight = done.model.weight.clone()
+    weight[:, 1] = torch.tensor([0.4, -0.1, -0.3])
+    bias = done.model.bias - 7.5 * weight[:, 1]
+    again = fit(
+        from_arrays(more, IRIS.targets), start=replace(done.model, weight=weight, bias=bias)
+    )
+    assert again.solution.statistics.iterations <= 1
+    assert again.solution.objective == pytest.approx(done.solution.objective, abs=1e-9)
