@@ -20,7 +20,7 @@ from polylogit.optim.line_search import lowest
 from polylogit.optim.problem import Evaluation, Preconditioner, Problem, Solver
 
 MEMORY = 10  # steps
-RENEW = frozenset({4, 40, 100, 200, 400, 800})  # steps after which the curvature has changed enough
+RENEW = frozenset({4, 25, 80, 200, 400, 800})  # steps after which the curvature has changed enough
 FLAT = 0.25  # of the first slope: how flat the end of a step must be
 ROUGH = 0.7  # the same, where every trial costs a pass
 SHARP = 0.01  # the same, where the flat end turned out to lie higher than the start
