@@ -193,14 +193,44 @@ def test_the_kind_of_design_follows_the_kind_of_features():
     assert isinstance(design_of(scipy.sparse.csr_array(X)), SparseDesign)
 
 
-def test_sparse_products_on_two_threads_are_those_on_one(monkeypatch):
-    matrix = scipy.sparse.random_array((200, 90), density=0.1, rng=RNG, format="csr")
-    monkeypatch.setattr(module, "SPARSE_WORK", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert len(module._shares(matrix, 4)) == 3
-    tall = torch.from_numpy(RNG.normal(size=(200, 4)))
-    turned = torch.from_numpy(matrix.T @ tall.numpy())
-    torch.testing.assert_close(module._transposed_product(matrix, tall), turned)
+@pytest.mark.parametrize("shortest", [1, 7, 4096])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_transposed_sparse_products_go_strip_by_strip(dtype, shortest, monkeypatch):
+    monkeypatch.setattr(module, "SHORTEST_STRIP", shortest)
+    monkeypatch.setattr(module, "ENTRIES_A_ROW", 0)
+    matrix = scipy.sparse.random_array((200, 90), density=0.01, rng=RNG, format="csr")
+    matrix = matrix.astype(np.float32 if dtype == torch.float32 else np.float64)
+    strips = module._strips(matrix)
+    assert [row for strip in strips for row in range(200)[strip.rows]] == list(range(200))
+    assert len(strips) == -(-200 // shortest)
+    tall = torch.from_numpy(RNG.normal(size=(200, 4))).to(dtype)
+    close = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1e-13, "atol": 0}
+    for ours, truth in (
+        (module._transposed_product(strips, tall), matrix.T @ tall.numpy()),
+        (
+            module._transposed_product([strip.squared() for strip in strips], tall),
+            matrix.power(2).T @ tall.numpy(),
+        ),
+    ):
+        torch.testing.assert_close(ours, torch.from_numpy(truth), **close)
+
+
+def test_a_strip_holds_some_entries_for_every_row_of_what_it_is_turned_round_to(monkeypatch):
+    monkeypatch.setattr(module, "SHORTEST_STRIP", 5)
+    matrix = scipy.sparse.random_array((200, 90), density=0.05, rng=RNG, format="csr")
+    first, *_ = module._strips(matrix)
+    assert first.turned.values().numel() == pytest.approx(module.ENTRIES_A_ROW * 90, rel=0.2)
+
+
+def test_rows_are_turned_round_once(monkeypatch):
+    made = []
+    first = module._strips
+    monkeypatch.setattr(module, "_strips", lambda block: made.append(block.shape) or first(block))
+    design = design_of(scipy.sparse.csr_array(X))
+    for _ in range(3):
+        for block in design.blocks(torch.float32):
+            block.rmatmul(torch.ones(50, 2))
+    assert made == [(50, 6)]
 
 
 @pytest.mark.parametrize("by_class", [True, False])
@@ -217,14 +247,6 @@ def test_logits_go_where_they_are_wanted(kind, dtype, by_class):
     torch.testing.assert_close(
         out, expected, rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=1e-6
     )
-
-
-def test_a_thread_without_entries_gets_no_rows(monkeypatch):
-    matrix = scipy.sparse.csr_array(([1.0], ([150], [2])), shape=(200, 5))
-    monkeypatch.setattr(module, "SPARSE_WORK", 0.25)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    shares = module._shares(matrix, 1)
-    assert [row for part in shares for row in range(200)[part]] == list(range(200))
 
 
 @pytest.mark.parametrize("limit", [0, 2**28])

@@ -20,7 +20,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TypeVar
 
@@ -36,7 +36,8 @@ BLOCK_BYTES = 4 * 2**20  # of one standardised block: the second product finds i
 COPY_BYTES = 2**28  # of a standardised float64 copy; beyond, blocks are made when asked for
 PRODUCTS_BYTES = 2**28  # of products of columns that are kept for a written-out Hessian
 SPARSE_BLOCK = 2**28  # stored entries of a sparse block: one block, most often
-SPARSE_WORK = 2**27  # multiply-adds of a transposed sparse product that are worth a thread
+SHORTEST_STRIP = 4096  # rows of a sparse block that are turned round together
+ENTRIES_A_ROW = 3  # of what a strip is turned round to, at least
 SMALLEST_BLOCK = 256  # rows
 WIDE_GRAM, BANDS = 256, 4  # features from which a triangle pays, and its bands
 SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
@@ -423,6 +424,7 @@ class SparseBlock(Block):
     rows: slice
     shift: Tensor  # (D,), c/s
     turn: Callable[[], scipy.sparse.csr_array]  # the features turned round (D, B), made if needed
+    strips: Callable[[], list[Strip]]  # the same in strips
 
     def matmul(self, weight: Tensor) -> Tensor:
         out = torch.empty(self.features.shape[0], len(weight), dtype=weight.dtype)
@@ -433,7 +435,7 @@ class SparseBlock(Block):
         return torch.addmm(out, _as_torch(self.features), weight.T, out=out)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        product = _transposed_product(self.features, residual.contiguous()).T
+        product = _transposed_product(self.strips(), residual.contiguous()).T
         return product.sub_(torch.outer(residual.sum(0), self._shift(residual)))
 
     def gram(self, weights: Tensor) -> Tensor:
@@ -445,8 +447,9 @@ class SparseBlock(Block):
 
     def gram_diagonal(self, weights: Tensor) -> Tensor:
         shift = self._shift(weights)
-        squares = _transposed_product(self.features.power(2), weights).T
-        cross = _transposed_product(self.features, weights).T * shift
+        weights, strips = weights.contiguous(), self.strips()
+        squares = _transposed_product([strip.squared() for strip in strips], weights).T
+        cross = _transposed_product(strips, weights).T * shift
         return squares - 2 * cross + weights.sum(0)[:, None] * shift.square()
 
     def dense(self, part: slice = _ALL) -> Tensor:
@@ -482,44 +485,40 @@ def _hear_that_csr_is_in_beta() -> None:
         torch.zeros(1, 1).to_sparse_csr()
 
 
-def _transposed_product(matrix: scipy.sparse.csr_array, dense: Tensor) -> Tensor:
-    """S' R for a CSR matrix S (m, n) and R (m, K): every row of R is read once, in order.
+@dataclass(frozen=True)
+class Strip:
+    """Consecutive rows of a CSR matrix S, turned round."""
 
-    A product with S' in CSR would look the rows up out of order, and take four times as long.
-    scipy's product holds no lock, so parts of many rows run side by side.
+    rows: slice
+    turned: Tensor  # CSR (D, b)
+
+    def squared(self) -> Strip:
+        """The same of S entry by entry squared."""
+        turned = self.turned
+        values = turned.values().square()
+        places = turned.crow_indices(), turned.col_indices()
+        shape = turned.shape
+        squares = torch.sparse_csr_tensor(*places, values, shape, check_invariants=False)
+        return replace(self, turned=squares)
+
+
+def _strips(matrix: scipy.sparse.csr_array) -> list[Strip]:
+    """A matrix in strips as short as their products allow: D rows of a result are read for each."""
+    n_rows, n_features = matrix.shape
+    step = max(SHORTEST_STRIP, ENTRIES_A_ROW * n_features * n_rows // max(1, matrix.nnz))
+    spans = (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
+    return [Strip(rows, _as_torch(scipy.sparse.csr_array(matrix[rows].T))) for rows in spans]
+
+
+def _transposed_product(strips: list[Strip], dense: Tensor) -> Tensor:
+    """S' R (D, K) for R (B, K), on all of torch's threads.
+
+    A row of S' picks rows of R from all over. Those of one strip stay in cache meanwhile.
     """
-    first, *others = _shares(matrix, dense.shape[1])
-
-    def part(rows: slice) -> np.ndarray:
-        product: np.ndarray = _rows_in(matrix, rows).T @ dense.numpy()[rows]
-        return product
-
-    if not others:
-        return torch.from_numpy(part(first))
-    with ThreadPoolExecutor(len(others)) as pool:
-        running = [pool.submit(part, rows) for rows in others]
-        total = part(first)
-        for other in running:
-            total += other.result()
-    return torch.from_numpy(total)
-
-
-def _rows_in(matrix: scipy.sparse.csr_array, rows: slice) -> scipy.sparse.csr_array:
-    """Some rows of a matrix, over its own numbers."""
-    start, end = matrix.indptr[[rows.start, rows.stop]]
-    within = matrix.indptr[rows.start : rows.stop + 1] - start
-    shape = (rows.stop - rows.start, matrix.shape[1])
-    return scipy.sparse.csr_array(
-        (matrix.data[start:end], matrix.indices[start:end], within), shape=shape
-    )
-
-
-def _shares(matrix: scipy.sparse.csr_array, width: int) -> list[slice]:
-    """Rows for each thread of a product with `width` columns: equal numbers of entries."""
-    count = min(torch.get_num_threads(), max(1, matrix.nnz * width // SPARSE_WORK))
-    ends = np.searchsorted(matrix.indptr, np.linspace(0, matrix.nnz, count + 1)[1:-1])
-    edges = [0, *ends.tolist(), matrix.shape[0]]
-    return [slice(*pair) for pair in itertools.pairwise(edges) if pair[0] < pair[1]]
+    total = dense.new_zeros(strips[0].turned.shape[0], dense.shape[1])
+    for strip in strips:
+        torch.addmm(total, strip.turned, dense[strip.rows], out=total)
+    return total
 
 
 class SparseDesign(Design):
@@ -530,6 +529,7 @@ class SparseDesign(Design):
         self._source = source
         self._copies: dict[torch.dtype, scipy.sparse.csr_array] = {}
         self._turned: dict[torch.dtype, scipy.sparse.csr_array] = {}
+        self._strips: dict[tuple[int, int, np.dtype], list[Strip]] = {}
 
     @classmethod
     def over(
@@ -562,9 +562,17 @@ class SparseDesign(Design):
     def block(self, rows: slice, dtype: torch.dtype) -> SparseBlock:
         scaled, shift = self._scaled(dtype), self.centre / self.scale
         if rows.start == 0 and rows.stop >= self.n_rows:
-            return SparseBlock(scaled, rows, shift, partial(self._turned_round, dtype))
+            turn = partial(self._turned_round, dtype)
+            return SparseBlock(scaled, rows, shift, turn, partial(self._kept_strips, scaled, rows))
         part = scaled[rows]
-        return SparseBlock(part, rows, shift, part.T.tocsr)
+        strips = partial(self._kept_strips, part, rows)
+        return SparseBlock(part, rows, shift, part.T.tocsr, strips)
+
+    def _kept_strips(self, block: scipy.sparse.csr_array, rows: slice) -> list[Strip]:
+        key = rows.start, rows.stop, block.dtype
+        if key not in self._strips:
+            self._strips[key] = _strips(block)
+        return self._strips[key]
 
     def _turned_round(self, dtype: torch.dtype) -> scipy.sparse.csr_array:
         if dtype not in self._turned:
