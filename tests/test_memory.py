@@ -10,6 +10,7 @@ import numpy as np
 CHILD = """
     import sys
     from dataclasses import replace
+    from pathlib import Path
     import numpy as np
     import polylogit
     from polylogit.data.prepare import dataset_of_matrix
@@ -17,7 +18,6 @@ CHILD = """
 
     warm = np.random.default_rng(0).normal(size=(60, 3))
     polylogit.fit(polylogit.from_arrays(warm, np.arange(60) % 3), solver="lbfgs")
-    from pathlib import Path
 
     def peak():  # ru_maxrss begins at what the process held that started this one
         status = Path("/proc/self/status").read_text().splitlines()

@@ -561,12 +561,10 @@ class SparseDesign(Design):
 
     def block(self, rows: slice, dtype: torch.dtype) -> SparseBlock:
         scaled, shift = self._scaled(dtype), self.centre / self.scale
-        if rows.start == 0 and rows.stop >= self.n_rows:
-            turn = partial(self._turned_round, dtype)
-            return SparseBlock(scaled, rows, shift, turn, partial(self._kept_strips, scaled, rows))
-        part = scaled[rows]
-        strips = partial(self._kept_strips, part, rows)
-        return SparseBlock(part, rows, shift, part.T.tocsr, strips)
+        whole = rows.start == 0 and rows.stop >= self.n_rows
+        part = scaled if whole else scaled[rows]
+        turn = partial(self._turned_round, dtype) if whole else part.T.tocsr
+        return SparseBlock(part, rows, shift, turn, partial(self._kept_strips, part, rows))
 
     def _kept_strips(self, block: scipy.sparse.csr_array, rows: slice) -> list[Strip]:
         key = rows.start, rows.stop, block.dtype

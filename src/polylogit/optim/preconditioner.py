@@ -41,12 +41,12 @@ class GramPreconditioner:
 
     gram: Tensor
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_inverse", torch.cholesky_inverse(cholesky(self.gram)))
+    @cached_property
+    def _inverse(self) -> Tensor:
+        return _inverted(self.gram)
 
     def __call__(self, residual: Tensor) -> Tensor:
-        inverse: Tensor = self._inverse  # type: ignore[attr-defined]
-        return residual @ inverse.to(residual.dtype)
+        return residual @ self._inverse.to(residual.dtype)
 
     def curvature(self, direction: Tensor) -> Tensor:
         return direction @ self.gram.to(direction.dtype)
@@ -72,13 +72,13 @@ class ClassPreconditioner:
     @cached_property
     def _inverse(self) -> Tensor:
         """A^-1."""
-        return torch.cholesky_inverse(cholesky(self.gram))
+        return _inverted(self.gram)
 
     @cached_property
     def _common(self) -> Tensor:
         """(sum_k M_k^-1)^-1."""
         each = self._root.reciprocal()
-        return torch.cholesky_inverse(cholesky(self._inverse * (each.T @ each)))
+        return _inverted(self._inverse * (each.T @ each))
 
     def __call__(self, residual: Tensor) -> Tensor:
         common = self._common.to(residual.dtype)
@@ -123,8 +123,13 @@ class DiagonalPreconditioner:
 class ClassDiagonalPreconditioner(DiagonalPreconditioner):
     """The same for gradients (K, n) that sum to zero over the classes: A is the diagonal of H."""
 
+    @cached_property
+    def _total(self) -> Tensor:
+        """sum_k M_k^-1."""
+        return self.diagonal.reciprocal().sum(0)
+
     def __call__(self, residual: Tensor) -> Tensor:
-        total = self.diagonal.reciprocal().sum(0).to(residual.dtype)
+        total = self._total.to(residual.dtype)
         return _of_sum_zero(super().__call__, lambda u: u / total, residual)
 
 
@@ -155,6 +160,11 @@ def solved(matrix: Tensor, right: Tensor) -> Tensor:
         if not failed:
             return torch.from_numpy(solution).view_as(right)
     return torch.cholesky_solve(right.reshape(-1, 1), cholesky(matrix)).view_as(right)
+
+
+def _inverted(matrix: Tensor) -> Tensor:
+    """matrix^-1, as far as `cholesky` can factor it."""
+    return torch.cholesky_inverse(cholesky(matrix))
 
 
 def cholesky(matrix: Tensor) -> Tensor:
