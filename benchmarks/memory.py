@@ -10,9 +10,11 @@ how much the peak rose after that, beside the size of the file.
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,21 +61,28 @@ FULL = (
 
 def main(cases: tuple[Case, ...]) -> None:
     """Print a line for every case, as it is done."""
-    print(f"{'file':8} {'N':>9} {'D':>4} {'K':>6} {'file MiB':>9} {'peak rise MiB':>14}  outcome")
+    print(
+        f"{'file':8} {'N':>9} {'D':>4} {'K':>6} {'file MiB':>9} {'peak rise MiB':>14} "
+        f"{'passes':>6} {'seconds':>8}  outcome"
+    )
     for case in cases:
         with tempfile.TemporaryDirectory() as folder:
             path = _written(case, Path(folder))
             report = _measured(case, path)
             size = path.stat().st_size / 2**20
-        line = f"{case.kind:8} {case.n:9} {case.d:4} {case.k:6} {size:9.0f} {report['rise']:14.0f}"
-        print(f"{line}  {report['message']}", flush=True)
+        print(
+            f"{case.kind:8} {case.n:9} {case.d:4} {case.k:6} {size:9.0f} {report['rise']:14.0f} "
+            f"{report['passes']:6} {report['seconds']:8.1f}  {report['message']}",
+            flush=True,
+        )
 
 
 def _measured(case: Case, path: Path) -> dict[str, object]:
     command = [sys.executable, "-m", "benchmarks.memory", "--child", json.dumps(vars(case))]
     done = subprocess.run([*command, str(path)], capture_output=True, text=True)
     if done.returncode != 0:
-        return {"rise": float("nan"), "message": done.stderr.strip().splitlines()[-1]}
+        message = done.stderr.strip().splitlines()[-1]
+        return {"rise": math.nan, "passes": "-", "seconds": math.nan, "message": message}
     report: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return report
 
@@ -90,8 +99,15 @@ def _child(case: Case, path: Path) -> None:
     else:
         target = "y" if case.kind in {"csv", "parquet"} else None
         dataset = polylogit.read(path, target=target, memory=case.memory)
+    started = time.perf_counter()
     solution = polylogit.fit(dataset, C=1.0, tol=case.tol).solution
-    print(json.dumps({"rise": peak_mib() - before, "message": solution.message}))
+    report = {
+        "rise": peak_mib() - before,
+        "passes": solution.statistics.passes,
+        "seconds": time.perf_counter() - started,
+        "message": solution.message,
+    }
+    print(json.dumps(report))
 
 
 def _labelled(case: Case, path: Path) -> object:

@@ -52,13 +52,14 @@ def problem(
     contrasts=False,
     rows="dense",
     dtype=np.float64,
+    alike=False,
 ):
     rng = np.random.default_rng(seed)
     X = (rng.normal(size=(n, d)) * 10.0 ** np.arange(d) + 3).astype(dtype)
     if rows == "sparse":
         X = np.where(rng.uniform(size=(n, d)) < 0.4, X, 0).astype(dtype)
     codes = np.r_[np.arange(k), rng.integers(k, size=n - k)]
-    s = rng.uniform(0.2, 2.0, size=n)
+    s = np.ones(n) if alike else rng.uniform(0.2, 2.0, size=n)
     T = np.eye(k)[codes]
     targets = Labels(torch.from_numpy(codes), k)
     if kind == "smoothed":

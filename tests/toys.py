@@ -38,11 +38,12 @@ class ToyLine:
     at: Evaluation
     direction: torch.Tensor
 
-    def derivatives(self, t):
-        there = self.evaluate(t)
+    def slope(self, t):
+        return float((self.evaluate(t).gradient * self.direction).sum())
+
+    def curvature(self, t):
         flat = self.direction.reshape(-1)
-        bend = flat @ self.toy.hessian(there.point.reshape(-1)) @ flat
-        return float((there.gradient * self.direction).sum()), float(bend)
+        return float(flat @ self.toy.hessian(self.evaluate(t).point.reshape(-1)) @ flat)
 
     def evaluate(self, t):
         return self.toy.evaluate(self.at.point + t * self.direction)

@@ -146,7 +146,9 @@ class Design(ABC):
 
     def of_columns(self, each: Tensor) -> Tensor:
         """What belongs to the features of this design, of numbers (..., D) for the user's."""
-        return each if self._varying is None else each.index_select(-1, self._varying)
+        return (
+            each if self._varying is None else each[..., self._varying]
+        )  # sooner than index_select
 
 
 def design_of(
@@ -432,11 +434,11 @@ class SparseBlock(Block):
 
     def affine(self, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
         out.copy_((bias - weight @ self._shift(weight)).expand_as(out))
-        return torch.addmm(out, _as_torch(self.features), weight.T, out=out)
+        return torch.addmm(out, _as_torch(self.features), weight.T.contiguous(), out=out)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        product = _transposed_product(self.strips(), residual.contiguous()).T
-        return product.sub_(torch.outer(residual.sum(0), self._shift(residual)))
+        start = torch.outer(self._shift(residual).neg(), residual.sum(0))
+        return _add_transposed(start, self.strips(), residual.contiguous()).T
 
     def gram(self, weights: Tensor) -> Tensor:
         weighted = self.features.multiply(weights.numpy()[:, None]).tocsr()
@@ -448,8 +450,9 @@ class SparseBlock(Block):
     def gram_diagonal(self, weights: Tensor) -> Tensor:
         shift = self._shift(weights)
         weights, strips = weights.contiguous(), self.strips()
-        squares = _transposed_product([strip.squared() for strip in strips], weights).T
-        cross = _transposed_product(strips, weights).T * shift
+        none = weights.new_zeros(len(shift), weights.shape[1])
+        squares = _add_transposed(none.clone(), [strip.squared() for strip in strips], weights).T
+        cross = _add_transposed(none, strips, weights).T * shift
         return squares - 2 * cross + weights.sum(0)[:, None] * shift.square()
 
     def dense(self, part: slice = _ALL) -> Tensor:
@@ -510,12 +513,11 @@ def _strips(matrix: scipy.sparse.csr_array) -> list[Strip]:
     return [Strip(rows, _as_torch(scipy.sparse.csr_array(matrix[rows].T))) for rows in spans]
 
 
-def _transposed_product(strips: list[Strip], dense: Tensor) -> Tensor:
-    """S' R (D, K) for R (B, K), on all of torch's threads.
+def _add_transposed(total: Tensor, strips: list[Strip], dense: Tensor) -> Tensor:
+    """Add S' R to `total` (D, K) for R (B, K), on all of torch's threads.
 
     A row of S' picks rows of R from all over. Those of one strip stay in cache meanwhile.
     """
-    total = dense.new_zeros(strips[0].turned.shape[0], dense.shape[1])
     for strip in strips:
         torch.addmm(total, strip.turned, dense[strip.rows], out=total)
     return total

@@ -52,9 +52,8 @@ def test_a_line_is_the_function_along_it():
     def along(t):
         return value(made, point + t * direction)
 
-    slope, curvature = line.derivatives(0.7)
-    assert slope == pytest.approx(float(jacobian(along, t)), rel=1e-12)
-    assert curvature == pytest.approx(float(hessian_of(along, t)), rel=1e-12)
+    assert line.slope(0.7) == pytest.approx(float(jacobian(along, t)), rel=1e-12)
+    assert line.curvature(0.7) == pytest.approx(float(hessian_of(along, t)), rel=1e-12)
     torch.testing.assert_close(line.evaluate(0.7).point, point + 0.7 * direction)
     assert line.evaluate(0.7).value == pytest.approx(float(along(t)), rel=1e-14)
 

@@ -77,6 +77,18 @@ def test_logits_that_follow_end_where_the_best_bias_is(dtype, chunk, by_class, m
     assert float((left.abs() / mass).max()) <= module.SETTLED[dtype]
 
 
+@pytest.mark.parametrize("far", [0.1, 5.0])
+def test_with_time_they_end_at_the_best_bias_itself(far):
+    logits, weights, mass = rows()
+    z = logits + far * torch.tensor([1.0, -2.0, 0.5, 0.5])
+    p, kept = torch.softmax(z, 1), z.clone()
+    shift = follow(z, p, weights @ p, mass, weights, BiasCurvature(), best=True)
+    torch.testing.assert_close(shift, best_bias_shift(kept, mass, weights), rtol=0, atol=1e-13)
+    torch.testing.assert_close(z, kept + shift, rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(p, torch.softmax(z, 1), rtol=1e-13, atol=0)
+    assert float((weights @ p - mass).abs().max()) < 1e-15
+
+
 def test_a_hessian_serves_while_it_leads_down_fast(monkeypatch):
     made = []
     square = module._square

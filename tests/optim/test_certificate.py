@@ -141,9 +141,9 @@ def test_the_third_derivative_is_bounded_as_the_proof_says():
         direction = random_point(p, seed=seed, size=1.0)
         line = p.objective.line(at, direction)
         spread = float((line.change.amax(1) - line.change.amin(1)).max())
-        _, here = line.derivatives(0.0)
+        here = line.curvature(0.0)
         for t in (0.01, 0.1, 0.5):
-            assert line.derivatives(t)[1] >= here * math.exp(-t * spread) * (1 - 1e-12)
+            assert line.curvature(t) >= here * math.exp(-t * spread) * (1 - 1e-12)
 
 
 def test_nothing_is_proven_where_no_optimum_exists():

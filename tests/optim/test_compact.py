@@ -72,7 +72,8 @@ def test_a_line_and_its_points(pair):
     one = plain.line(plain.evaluate(point), direction)
     other = compact.line(compact.evaluate(point), direction)
     for t in (0.0, 0.3, 2.0):
-        assert other.derivatives(t) == pytest.approx(one.derivatives(t), rel=1e-11)
+        assert other.slope(t) == pytest.approx(one.slope(t), rel=1e-11)
+        assert other.curvature(t) == pytest.approx(one.curvature(t), rel=1e-11)
     there, here = plain.evaluate(point + 0.3 * direction), other.evaluate(0.3)
     torch.testing.assert_close(here.point, there.point, **SAME)
     torch.testing.assert_close(here.gradient, there.gradient, **SAME)
@@ -111,7 +112,7 @@ def test_a_pass_is_counted_wherever_the_rows_are_read(pair):
     before = compact.tally.passes
     at = compact.evaluate(point)
     line = compact.line(at, direction)
-    line.derivatives(0.5)
+    line.slope(0.5)
     assert compact.tally.passes - before == 2
 
 

@@ -70,12 +70,36 @@ def test_a_pair_without_curvature_is_dropped():
 def test_where_trials_are_dear_fewer_are_made(monkeypatch):
     def trials(free):
         toy, made = LogCosh(), []
-        derivatives = ToyLine.derivatives
+        slope = ToyLine.slope
         with monkeypatch.context() as patch:
             patch.setattr(ToyLine, "trials_are_free", free)
-            patch.setattr(ToyLine, "derivatives", lambda *a: made.append(1) or derivatives(*a))
+            patch.setattr(ToyLine, "slope", lambda *a: made.append(1) or slope(*a))
             *_, last = itertools.islice(lbfgs(toy, toy.evaluate(toy.far)), 40)
         assert last.value - toy.lowest < 1e-12
         return len(made)
 
     assert trials(free=False) < trials(free=True)
+
+
+def test_directions_may_be_made_in_float32():
+    bowl, pairs = Bowl(0), deque(maxlen=MEMORY)
+    at = bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64))
+    for dtype, steps in ((torch.float32, 4), (torch.float64, 12)):
+        *_, at = itertools.islice(lbfgs(bowl, at, pairs, dtype), steps)
+        assert at.point.dtype == torch.float64
+        assert {tensor.dtype for pair in pairs for tensor in (pair.step, pair.change)} == {dtype}
+    torch.testing.assert_close(at.point, bowl.solution, rtol=1e-9, atol=1e-9)
+
+
+def test_the_curvature_model_is_read_once_a_step():
+    toy, reads = LogCosh(), []
+    first = toy.preconditioner
+
+    def counted(at):
+        precondition = first(at)
+        return lambda vector: reads.append(vector) or precondition(vector)
+
+    toy.preconditioner = counted
+    for _ in itertools.islice(lbfgs(toy, toy.evaluate(toy.far)), 7):
+        pass
+    assert len(reads) == 7

@@ -11,9 +11,11 @@ from polylogit.optim.logits import (
     RecomputedLogits,
     Rooms,
     chunks,
+    column_sums,
+    inner,
     logits_in,
     parts,
-    shifted,
+    room,
 )
 
 
@@ -53,12 +55,20 @@ def test_the_rows_of_a_block(pair):
         )
 
 
-def test_a_shift_moves_every_row(pair):
-    shift = torch.tensor([1.0, -2.0, 5.0], dtype=torch.float64)
-    for logits in pair:
-        torch.testing.assert_close(
-            whole(shifted(logits, shift)), pair[0] + shift, rtol=1e-12, atol=1e-12
-        )
+@pytest.mark.parametrize("n_classes", [3, FEW_CLASSES + 1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sums_of_columns_and_of_products(dtype, n_classes):
+    generator = torch.Generator().manual_seed(1)
+    one, other = (
+        room(50, n_classes, dtype).copy_(torch.randn(50, n_classes, generator=generator))
+        for _ in range(2)
+    )
+    close = {torch.float32: 1e-5, torch.float64: 1e-13}[dtype]
+    for rows in (slice(None), slice(7, 50)):
+        sums, total = one[rows].double().sum(0), float((one[rows] * other[rows]).double().sum())
+        torch.testing.assert_close(column_sums(one[rows]), sums, rtol=close, atol=close)
+        assert column_sums(one[rows]).dtype == torch.float64
+        assert inner(one[rows], other[rows]) == pytest.approx(total, rel=close, abs=10 * close)
 
 
 def test_another_precision(pair):

@@ -1,6 +1,7 @@
 """Newton's method on problems that are no softmax at all."""
 
 import itertools
+from dataclasses import replace
 
 import torch
 from toys import Bowl, LogCosh
@@ -29,3 +30,14 @@ def test_it_ends_where_nothing_leads_down():
     here = bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64))
     still = type(here)(here.point, here.value, torch.zeros_like(here.gradient), here.state)
     assert list(newton(bowl, still)) == []
+
+
+def test_a_full_step_that_rises_by_rounding_is_taken():
+    toy = LogCosh()
+    *_, near = itertools.islice(newton(toy, toy.evaluate(toy.far)), 6)
+    asked, evaluate = [], toy.evaluate
+    toy.evaluate = lambda point: replace(evaluate(point), value=near.value * (1 + 4e-16))
+    toy.line = lambda *a: asked.append(a)
+    step = next(newton(toy, near))
+    assert not asked
+    assert not torch.equal(step.point, near.point)

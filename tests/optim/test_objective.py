@@ -11,6 +11,7 @@ from polylogit import design as design_module
 from polylogit.optim import bias as bias_module
 from polylogit.optim import logits as logits_module
 from polylogit.optim import objective as objective_module
+from polylogit.optim.bias import BiasCurvature
 from polylogit.optim.logits import parts
 from polylogit.optim.penalty import ElasticNet
 from polylogit.optim.preconditioner import ClassPreconditioner
@@ -49,6 +50,37 @@ def test_value_and_gradient(p, blocks):
     ours = p.objective.evaluate(point.detach())
     assert ours.value == pytest.approx(truth.item(), rel=1e-13)
     torch.testing.assert_close(ours.gradient, gradient, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rows", ROWS)
+def test_rows_that_weigh_the_same(kind, rows, blocks):
+    p = problem(kind, rows=rows, alike=True)
+    test_value_and_gradient(p, blocks)
+    test_a_line_is_the_objective_along_it(p, blocks)
+
+
+def test_where_no_feature_is_seen_yet(p, blocks):
+    point = p.objective.start().requires_grad_()
+    (gradient,) = torch.autograd.grad(value(p, point), point)
+    ours = p.objective.evaluate(point.detach())
+    assert ours.value == pytest.approx(value(p, point).item(), rel=1e-13)
+    torch.testing.assert_close(ours.gradient, gradient, rtol=1e-11, atol=1e-13)
+    if p.objective.keeps_logits:
+        assert ours.state.stride(0) == 0  # one row of logits, repeated
+
+
+@pytest.mark.parametrize("rows", ["dense", "sparse"])
+@pytest.mark.parametrize("widest", [1, 4096])
+def test_the_preconditioner_where_no_feature_is_seen_yet(rows, widest, monkeypatch):
+    monkeypatch.setattr(objective_module, "WIDEST_GRAM", widest)
+    p = problem(rows=rows)
+    at = p.objective.evaluate(p.objective.start())
+    written = replace(at, state=at.state.clone())
+    assert written.state.stride(0) > 0
+    one, other = p.objective.preconditioner(at), p.objective.preconditioner(written)
+    for part in ("gram", "diagonals") if widest > 1 else ("diagonal",):
+        torch.testing.assert_close(getattr(one, part), getattr(other, part), rtol=1e-13, atol=0)
 
 
 def test_hessian_product_and_matrix(p, blocks):
@@ -119,10 +151,9 @@ def test_a_line_is_the_objective_along_it(p, blocks):
     truth = value(p, point + t * direction)
     (slope,) = torch.autograd.grad(truth, t, create_graph=True)
     (curvature,) = torch.autograd.grad(slope, t)
-    ours = line.derivatives(0.7)
-    assert ours[0] == pytest.approx(slope.item(), rel=1e-10, abs=1e-13)
+    assert line.slope(0.7) == pytest.approx(slope.item(), rel=1e-10, abs=1e-13)
     if p.objective.keeps_logits:
-        assert ours[1] == pytest.approx(curvature.item(), rel=1e-10, abs=1e-13)
+        assert line.curvature(0.7) == pytest.approx(curvature.item(), rel=1e-10, abs=1e-13)
     there, weights = line.evaluate(0.7), slice(0, p.objective.design.n_features)
     on_line = (point + 0.7 * direction)[:, weights]
     torch.testing.assert_close(there.point[:, weights], on_line, rtol=0, atol=0)
@@ -137,8 +168,9 @@ def test_a_line_is_the_objective_along_it(p, blocks):
 @pytest.mark.parametrize("rows", ROWS)
 def test_on_a_line_the_bias_follows_the_weights(rows, blocks, intercept, dtype):
     p = problem(intercept=intercept, rows=rows)
-    objective = replace(p.objective, dtype=dtype)
-    start, direction = objective.balanced(random_point(p)), 0.1 * random_point(p, seed=7)
+    objective = replace(p.objective, dtype=dtype, bias_curvature=BiasCurvature())
+    start = replace(p.objective, dtype=dtype).balanced(random_point(p))
+    direction = 0.1 * random_point(p, seed=7)
     line, point = objective.line(start, direction), start.point
     passes = objective.tally.passes
     there, on_line = line.evaluate(0.7), point + 0.7 * direction
@@ -232,7 +264,7 @@ def test_where_no_logits_are_kept_a_trial_costs_a_pass_and_the_step_none():
     p = problem(rows="stored")
     at = p.objective.evaluate(p.objective.start())
     line = p.objective.line(at, random_point(p, seed=2))
-    line.derivatives(1.0)
+    line.slope(1.0)
     assert p.objective.tally.passes == 2
     line.evaluate(1.0)
     assert p.objective.tally.passes == 2
@@ -246,7 +278,7 @@ def test_where_no_logits_are_kept_the_curvature_is_that_between_the_last_two_tri
     slopes = [float((line.evaluate(t).gradient * line.direction).sum()) for t in (0.0, 0.7, 0.4)]
     for t, between in ((0.7, (slopes[1] - slopes[0]) / 0.7), (0.4, (slopes[2] - slopes[1]) / -0.3)):
         for _ in range(2):  # asked again, the answer is the same
-            assert line.derivatives(t)[1] == pytest.approx(between, rel=1e-9)
+            assert line.curvature(t) == pytest.approx(between, rel=1e-9)
 
 
 def test_logits_are_kept_up_to_their_bound_and_never_of_stored_rows(monkeypatch):

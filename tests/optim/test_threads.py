@@ -7,6 +7,11 @@ from polylogit.optim import threads as module
 from polylogit.optim.threads import available_cores, chosen_threads, threads, trial_seconds
 
 
+@pytest.fixture(autouse=True)
+def no_trial_before(monkeypatch):
+    monkeypatch.setattr(module, "_gained", {})
+
+
 def test_never_more_than_the_cores_at_hand():
     assert 1 <= chosen_threads(1e15) <= available_cores() <= (os.cpu_count() or 1)
     assert chosen_threads(10.0) == 1
@@ -54,3 +59,21 @@ def test_a_passing_disturbance_does_not_slow_down_a_long_pass(work, chosen, monk
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(module, "trial_seconds", lambda n: next(disturbed, 0.5) if n > 1 else 1.0)
     assert chosen_threads(work) == chosen
+
+
+def test_a_success_spares_the_next_fit_its_trial_for_a_moment(monkeypatch):
+    monkeypatch.setattr(module, "available_cores", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    clock, tried, useful = [100.0], [], [True]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+
+    def seconds(count):
+        tried.append(count)
+        return 0.5 if count > 1 and useful[0] else 1.0
+
+    monkeypatch.setattr(module, "trial_seconds", seconds)
+    for later, helps, trials in ((0.0, True, 2), (0.2, False, 0), (0.1, False, 2), (0.0, False, 2)):
+        tried.clear()
+        clock[0], useful[0] = clock[0] + later, helps
+        assert chosen_threads(1e8) == (2 if helps or not trials else 1)
+        assert len(tried) == trials

@@ -89,14 +89,20 @@ class _Line:
     direction: Tensor
     change: Tensor
 
-    def derivatives(self, t: float) -> tuple[float, float]:
-        p = (logits_at(self.at) + t * self.change).softmax(1)
-        mean = (p * self.change).sum(1)
+    def slope(self, t: float) -> float:
         taken = self.change.gather(1, self.problem.codes[:, None])[:, 0]
-        spread = (p * self.change.square()).sum(1) - mean.square()
-        alpha, d = self.problem.alpha, self.direction
-        slope = self.problem.share @ (mean - taken) + alpha * ((self.at.point + t * d) * d).sum()
-        return float(slope), float(self.problem.share @ spread + alpha * d.square().sum())
+        mean = (self._probabilities(t) * self.change).sum(1)
+        along = ((self.at.point + t * self.direction) * self.direction).sum()
+        return float(self.problem.share @ (mean - taken) + self.problem.alpha * along)
+
+    def curvature(self, t: float) -> float:
+        p, dz = self._probabilities(t), self.change
+        spread = (p * dz.square()).sum(1) - (p * dz).sum(1).square()
+        bend = self.problem.alpha * self.direction.square().sum()
+        return float(self.problem.share @ spread + bend)
+
+    def _probabilities(self, t: float) -> Tensor:
+        return (logits_at(self.at) + t * self.change).softmax(1)
 
     def evaluate(self, t: float) -> Evaluation:
         logits = logits_at(self.at) + t * self.change

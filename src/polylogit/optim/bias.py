@@ -21,10 +21,12 @@ from polylogit.optim.preconditioner import cholesky
 
 MANY_CLASSES = 2048  # from here on a K x K matrix is made in float32, and not in every step
 BALANCED = 4e-16  # sums of residuals that are but rounding
+BLURRED = {torch.float32: 1e-4, torch.float64: 1e-12}  # sums that may be, if they fall no more
 SQUARED_AWAY = 1e-8  # of the mass of a class: one more step of Newton's leaves but rounding
 NEAR = 1e-3  # of the mass of a class: a Hessian made there leaves about that much of a residual
 SETTLED = {torch.float32: 1e-5, torch.float64: 1e-9}  # of a class's mass: near enough on the way
-FOLLOWING_STEPS = 2
+BEST = {torch.float32: 1e-6, torch.float64: 0.0}  # the same at the end of it
+FOLLOWING_STEPS, BEST_STEPS = 2, 30
 LONGEST_STEP = 2.0  # nats
 PACE = 0.2  # of a residual, left by a step: where more is left, the Hessian is out of date
 
@@ -46,8 +48,8 @@ def best_bias_shift(logits: Logits, mass: Tensor, weights: Tensor, steps: int = 
         sums, square = _sums_at(logits, shift, weights, precision if renew else None)
         residual = sums - mass
         size = float(residual.abs().max())
-        if size <= BALANCED or (size < 1e-12 and size >= 0.5 * last):
-            break  # what is left is rounding
+        if _is_rounding(residual, size / last):
+            break
         slow, last = size > PACE * last, size
         if square is not None:
             solve, made = _solver(sums, square), size
@@ -72,41 +74,58 @@ def follow(
     mass: Tensor,
     weights: Tensor,
     curvature: BiasCurvature,
+    *,
+    best: bool = False,
 ) -> Tensor:
     """Move Z and P (N, K), in place, to near the best bias; returns the shift u (K,).
 
     `sums` are sum_i s_i p_i (K,). Cheap enough for every step of a fit: at most two steps, most
     often with a Hessian of before. `curvature` keeps it, and is renewed here where it no longer
-    leads down fast.
+    leads down fast. With `best` it goes on until what is left is rounding.
     """
-    total, last = torch.zeros_like(mass), math.inf
-    enough = SETTLED[logits.dtype]
-    for _ in range(FOLLOWING_STEPS):
+    total, last, factor = torch.zeros_like(mass), math.inf, None
+    enough, steps = (BEST, BEST_STEPS) if best else (SETTLED, FOLLOWING_STEPS)
+    for _ in range(steps):
         residual = sums - mass
         size = float((residual.abs() / mass).max())
-        if size <= enough:
+        if size <= enough[logits.dtype] or _is_rounding(residual, size / last, logits.dtype):
             break
         if curvature.solve is None or size > PACE * last:
-            curvature.solve = _solver(sums, _square(probabilities, weights))
+            curvature.solve = _solver(sums, _square(probabilities, weights, factor))
         last, shift = size, _step(curvature.solve, residual)
         total += shift
-        sums = _moved(logits, probabilities, shift, weights)
+        sums, factor = _moved(probabilities, shift, weights)
+    if factor is not None:
+        _settle(logits, probabilities, total, factor)
     return total
 
 
-def _moved(logits: Tensor, probabilities: Tensor, shift: Tensor, weights: Tensor) -> Tensor:
-    """Make Z + u of Z and softmax(Z + u) of P, in place; returns sum_i s_i p_i (K,).
+def _is_rounding(residual: Tensor, pace: float, dtype: torch.dtype = torch.float64) -> bool:
+    """Whether what is left is, for the last step left so much of what was."""
+    size = float(residual.abs().max())
+    return size <= BALANCED or (size < BLURRED[dtype] and pace >= 0.5)
 
-    The new p_ik are p_ik exp(u_k) over their sum: a third of the price of another softmax.
+
+def _moved(probabilities: Tensor, shift: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Multiply Q, in place, by exp(u); returns sum_i s_i p_i (K,) and c (N,) with P = diag(c) Q.
+
+    So softmax(Z + u) is known for a third of the price of another softmax.
     """
-    shift, shares = shift.to(logits.dtype), weights.to(logits.dtype)
-    factor, sums = shift.exp(), torch.zeros_like(shift, dtype=torch.float64)
+    factor, shares = shift.to(probabilities.dtype).exp_(), weights.to(probabilities.dtype)
+    sums, scale = torch.zeros_like(shift, dtype=torch.float64), torch.empty_like(shares)
+    for rows in chunks(*probabilities.shape):
+        q = probabilities[rows].mul_(factor)
+        scale[rows] = row_sums(q).reciprocal_()
+        sums += (shares[rows] * scale[rows]) @ q
+    return sums, scale
+
+
+def _settle(logits: Tensor, probabilities: Tensor, shift: Tensor, scale: Tensor) -> None:
+    """Make Z + u of Z, and P of Q with P = diag(c) Q, in place."""
+    shift = shift.to(logits.dtype)
     for rows in chunks(*logits.shape):
         logits[rows].add_(shift)
-        p = probabilities[rows].mul_(factor)
-        p.mul_(row_sums(p).reciprocal_()[:, None])
-        sums += shares[rows] @ p
-    return sums
+        probabilities[rows].mul_(scale[rows, None])
 
 
 def _step(solve: _Solver, residual: Tensor) -> Tensor:
@@ -143,12 +162,14 @@ def _sums_at(
     return sums, square
 
 
-def _square(probabilities: Tensor, weights: Tensor) -> Tensor:
-    """sum_i s_i p_i p_i' (K, K), as precise as they are."""
+def _square(probabilities: Tensor, weights: Tensor, scale: Tensor | None) -> Tensor:
+    """sum_i s_i p_i p_i' (K, K) for P = diag(c) Q; c is 1 if not given."""
     n_rows, n_classes = probabilities.shape
-    square = torch.zeros(n_classes, n_classes, dtype=probabilities.dtype)
+    shares = weights if scale is None else weights * scale.square()
+    precision = torch.float32 if n_classes >= MANY_CLASSES else probabilities.dtype
+    square = torch.zeros(n_classes, n_classes, dtype=precision)
     for rows in chunks(n_rows, n_classes):
-        _add_squares(square, probabilities[rows], weights[rows])
+        _add_squares(square, probabilities[rows].to(precision), shares[rows])
     return square
 
 

@@ -236,14 +236,18 @@ class CompactLine:
         self.pull = float(np.vdot(pull, at.point.numpy()))
         self.bend = float(np.vdot(pull, ahead))
 
-    def derivatives(self, t: float) -> tuple[float, float]:
-        """Slope sum_i s_i (p_i - t_i).dz_i and curvature sum_i s_i Var_p(dz_i), with the ridge."""
-        problem, dz, z = self.objective, self.change, self._logits(t)
-        weighted = _softmax(z) * dz
-        mean = weighted.sum(0)
-        slope = mean @ problem._shares - np.vdot(problem._targets, dz)
-        curvature = ((weighted * dz).sum(0) - mean * mean) @ problem._shares
-        return float(slope) + self.pull + t * self.bend, float(curvature) + self.bend
+    def slope(self, t: float) -> float:
+        """sum_i s_i (p_i - t_i).dz_i, with the ridge."""
+        problem, dz = self.objective, self.change
+        self._weighted = _softmax(self._logits(t)) * dz
+        self._mean = self._weighted.sum(0)
+        slope = self._mean @ problem._shares - np.vdot(problem._targets, dz)
+        return float(slope) + self.pull + t * self.bend
+
+    def curvature(self, t: float) -> float:  # noqa: ARG002
+        """sum_i s_i Var_p(dz_i), with the ridge, where the slope was asked for last."""
+        spread = (self._weighted * self.change).sum(0) - self._mean * self._mean
+        return float(spread @ self.objective._shares) + self.bend
 
     def evaluate(self, t: float) -> Evaluation:
         """F and its gradient there."""

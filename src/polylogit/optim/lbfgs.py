@@ -39,9 +39,12 @@ class Pair:
 Pairs = deque[Pair]
 
 
-def remember(pairs: Pairs, at: Evaluation, following: Evaluation) -> None:
-    """Add the pair of a step, if F curves upwards along it."""
-    step, change = following.point - at.point, following.gradient - at.gradient
+def remember(
+    pairs: Pairs, at: Evaluation, following: Evaluation, dtype: torch.dtype = torch.float64
+) -> None:
+    """Add the pair of a step in `dtype`, if F curves upwards along it."""
+    step = (following.point - at.point).to(dtype)
+    change = (following.gradient - at.gradient).to(dtype)
     if (product := _dot(step, change)) > 0:
         pairs.append(Pair(step, change, product))
 
@@ -51,24 +54,31 @@ def repenalised(pairs: Pairs, extra: Tensor) -> None:
 
     Each change of the gradient grows by extra * step, exactly; a pair that loses s'y > 0 goes.
     """
-    changed = [(pair.step, pair.change + extra * pair.step) for pair in pairs]
+    changed = [(pair.step, pair.change + extra.to(pair.step.dtype) * pair.step) for pair in pairs]
     pairs.clear()
     for step, change in changed:
         if (product := _dot(step, change)) > 0:
             pairs.append(Pair(step, change, product))
 
 
-def lbfgs(problem: Problem, at: Evaluation, pairs: Pairs | None = None) -> Solver:
+def lbfgs(
+    problem: Problem,
+    at: Evaluation,
+    pairs: Pairs | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> Solver:
     """Ever better points after `at`; ends where no direction leads down any more.
 
     `pairs` of an earlier run on nearly the same F serve as first memory, and are added to.
+    Directions are made in `dtype`.
     """
-    pairs = deque(maxlen=MEMORY) if pairs is None else pairs
+    pairs = deque(maxlen=MEMORY) if pairs is None else _recast(pairs, dtype)
     precondition, count = problem.preconditioner(at), 0
     while True:
         if count in RENEW:
             precondition = problem.preconditioner(at)
-        direction = two_loops(at.gradient, pairs, _scaled(pairs, precondition)).neg_()
+        first = _scaled(pairs, precondition)
+        direction = two_loops(at.gradient.to(dtype), pairs, first).to(at.gradient.dtype).neg_()
         slope = _dot(at.gradient, direction)
         if not slope < 0:
             return
@@ -78,7 +88,7 @@ def lbfgs(problem: Problem, at: Evaluation, pairs: Pairs | None = None) -> Solve
         if following.value > at.value + RISE * abs(at.value):  # flat enough, and yet uphill
             t = lowest(line, slope, tolerance=SHARP)
             following = line.evaluate(t)
-        remember(pairs, at, following)
+        remember(pairs, at, following, dtype)
         at, count = following, count + 1
         del line  # its memory serves the next one
         yield at
@@ -101,8 +111,20 @@ def _scaled(pairs: Pairs, precondition: Preconditioner) -> Callable[[Tensor], Te
     if not pairs:
         return precondition
     last = pairs[-1]
-    scale = last.product / _dot(last.change, precondition(last.change))
-    return lambda vector: precondition(vector).mul_(scale)
+
+    def scaled(vector: Tensor) -> Tensor:
+        both = precondition(torch.stack([vector, last.change]))  # M is read once
+        return both[0].mul_(last.product / _dot(last.change, both[1]))
+
+    return scaled
+
+
+def _recast(pairs: Pairs, dtype: torch.dtype) -> Pairs:
+    """The pairs in another precision, in place."""
+    every = [Pair(pair.step.to(dtype), pair.change.to(dtype), pair.product) for pair in pairs]
+    pairs.clear()
+    pairs.extend(every)
+    return pairs
 
 
 def _dot(a: Tensor, b: Tensor) -> float:

@@ -15,16 +15,18 @@ def lowest(line: Line, slope: float, *, first: float = 1.0, tolerance: float = 0
     """t > 0 with |slope at t| <= tolerance |slope at 0|, for a line with `slope` < 0 at 0.
 
     >>> class Parabola:
-    ...     def derivatives(self, t): return t - 3.0, 1.0
+    ...     def slope(self, t): return t - 3.0
+    ...     def curvature(self, t): return 1.0
     ...     def evaluate(self, t): raise NotImplementedError
     >>> lowest(Parabola(), -3.0)
     3.0
     """
     low, high, t = 0.0, LONGEST, first
     for _ in range(50):
-        here, curvature = line.derivatives(t)
+        here = line.slope(t)
         if abs(here) <= tolerance * abs(slope) or t >= LONGEST:
             break
+        curvature = line.curvature(t)
         low, high = (t, high) if here < 0 else (low, t)
         t = _inside(t - here / curvature if curvature > 0 else 10 * t, low, high, t)
     return t

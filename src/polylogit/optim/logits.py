@@ -18,7 +18,7 @@ from torch import Tensor
 from polylogit.design import Block, Design
 
 FEW_CLASSES = 32  # up to here logits lie class by class (benchmarks/products.py)
-CHUNK_ELEMENTS = 2**18  # of logits per elementwise step, so that temporaries stay in cache
+CHUNK_ELEMENTS = 2**19  # of logits per elementwise step, so that temporaries stay in cache
 CACHE_LINE = 64  # bytes
 
 
@@ -55,10 +55,6 @@ class RecomputedLogits:
     def to(self, dtype: torch.dtype) -> RecomputedLogits:
         """The same in another precision."""
         return replace(self, weight=self.weight.to(dtype), bias=self.bias.to(dtype))
-
-    def shifted(self, shift: Tensor) -> RecomputedLogits:
-        """Z + u for a shift u (K,) of the bias."""
-        return replace(self, bias=self.bias + shift.to(self.dtype))
 
 
 Logits = Tensor | RecomputedLogits
@@ -138,14 +134,23 @@ def row_sums(matrix: Tensor) -> Tensor:
     return matrix @ matrix.new_ones(matrix.shape[1])
 
 
+def column_sums(matrix: Tensor) -> Tensor:
+    """Sums over the rows (K,) in float64; of float32 rows, as many as fit in cache, in float32."""
+    if matrix.dtype == torch.float64:
+        return matrix.sum(0)
+    return (matrix.new_ones(len(matrix)) @ matrix).double()
+
+
+def inner(one: Tensor, other: Tensor) -> float:
+    """The sum of all products, entry by entry, of two matrices that lie in memory alike."""
+    if one.stride(0) < one.stride(1):  # class by class
+        return sum(float(torch.dot(a, b)) for a, b in zip(one.T, other.T, strict=True))
+    return float(torch.dot(one.reshape(-1), other.reshape(-1)))
+
+
 def logits_in(logits: Logits, block: Block) -> Tensor:
     """The logits of a block's rows (B, K): a view of kept ones, new memory otherwise."""
     return logits[block.rows] if isinstance(logits, Tensor) else logits.of(block)
-
-
-def shifted(logits: Logits, shift: Tensor) -> Logits:
-    """Z + u for u (K,)."""
-    return logits + shift.to(logits.dtype) if isinstance(logits, Tensor) else logits.shifted(shift)
 
 
 def parts(logits: Logits, least: int = 1) -> Iterator[tuple[slice, Tensor]]:

@@ -8,10 +8,13 @@ Nocedal & Wright, Numerical Optimization (2006), section 3.3.
 
 from __future__ import annotations
 
+import torch
+
 from polylogit.optim.line_search import lowest
 from polylogit.optim.preconditioner import solved
 from polylogit.optim.problem import Evaluation, Problem, Solver
 
+ROUNDING = 4 * torch.finfo(torch.float64).eps  # of F: a rise that is none
 FLAT = 0.3  # of the first slope along a step: flatter than that, the full step is taken
 
 
@@ -24,7 +27,7 @@ def newton(problem: Problem, at: Evaluation) -> Solver:
             return
         full = problem.evaluate(at.point + direction)
         flat_enough = abs(float((full.gradient * direction).sum())) <= FLAT * -slope
-        if flat_enough and full.value <= at.value:
+        if flat_enough and full.value <= at.value + ROUNDING * abs(at.value):
             at = full
         else:
             line = problem.line(at, direction)

@@ -34,19 +34,20 @@ import torch
 from torch import Tensor
 
 from polylogit.design import Block, Design, column_pairs, pair_places
-from polylogit.optim.bias import BALANCED, BiasCurvature, best_bias_shift, follow
+from polylogit.optim.bias import BALANCED, SETTLED, BiasCurvature, best_bias_shift, follow
 from polylogit.optim.logits import (
     Logits,
     RecomputedLogits,
     Rooms,
     Tally,
     chunks,
+    column_sums,
+    inner,
     inside,
     logits_in,
     parts,
     row_slices,
     row_sums,
-    shifted,
     softmax,
 )
 from polylogit.optim.penalty import ElasticNet, Penalty
@@ -178,17 +179,23 @@ class SoftmaxObjective:
 
     def evaluate(self, point: Tensor) -> Evaluation:
         """F and its gradient in one pass."""
-        recomputed = self._recomputed(point)
-        kept = None
+        recomputed, kept, p = self._recomputed(point), None, None
         if self.keeps_logits:
-            kept = self.room()
+            if self._sees_nothing(point):
+                z = recomputed.bias.expand(self.design.n_rows, -1)
+                return self.evaluate_known(point, z, self.room().copy_(softmax(z[:1])))
+            kept, p = self.room(), self.room()
 
         def contribution(block: Block) -> Tensor:
             z = recomputed.of(block, None if kept is None else kept[block.rows])
-            return self._gradient_sums(block, z, softmax(z))
+            return self._gradient_sums(block, z, softmax(z, None if p is None else p[block.rows]))
 
         flat = self._sum(contribution, self.dtype)
         return self._evaluation(point, flat, recomputed if kept is None else kept)
+
+    def _sees_nothing(self, point: Tensor) -> bool:
+        """Whether all rows are alike to a point: then one row of logits, repeated, says it all."""
+        return self.offsets is None and not bool(self.split(point)[0].any())
 
     def evaluate_known(self, point: Tensor, logits: Tensor, probabilities: Tensor) -> Evaluation:
         """As `evaluate` where Z and P (N, K) are known already: half the products. P is used up."""
@@ -280,30 +287,41 @@ class SoftmaxObjective:
         """
         if not self.intercept or float(self.split_gradient(at.gradient)[1].abs().max()) <= BALANCED:
             return at
-        return self._balanced(at.point, logits_of(at))
+        logits = logits_of(at)
+        if isinstance(logits, Tensor):
+            return self._balanced(at.point, self.room().copy_(logits))
+        shift = best_bias_shift(logits, self.mass, self.weights)
+        return self.evaluate(self._with_bias(at.point, shift))
 
     def balanced(self, point: Tensor) -> Evaluation:
         """F and its gradient at these V and their best bias, at the price of `evaluate`.
 
         Where logits are not kept, every step to the best bias costs one more pass.
         """
-        if not self.keeps_logits:
-            recomputed = self._recomputed(point)
-            return self._balanced(point, recomputed) if self.intercept else self.evaluate(point)
-        return self.balanced_known(point, self._logits(point))
+        if self.keeps_logits:
+            return self.balanced_known(point, self._logits(point))
+        if not self.intercept:
+            return self.evaluate(point)
+        shift = best_bias_shift(self._recomputed(point), self.mass, self.weights)
+        return self.evaluate(self._with_bias(point, shift))
 
     def balanced_known(self, point: Tensor, logits: Tensor) -> Evaluation:
-        """As `balanced` where Z (N, K) is known already: half the products."""
+        """As `balanced` where Z (N, K) is known already: half the products. Z is used up."""
         if not self.intercept:
-            return self.evaluate_known(point, logits, softmax(logits))
+            return self.evaluate_known(point, logits, softmax(logits, self.room()))
         return self._balanced(point, logits)
 
-    def _balanced(self, point: Tensor, logits: Logits) -> Evaluation:
-        shift = best_bias_shift(logits, self.mass, self.weights)
-        point, moved = self._with_bias(point, shift), shifted(logits, shift)
-        if isinstance(moved, RecomputedLogits):
-            return self.evaluate(point)
-        return self.evaluate_known(point, moved, softmax(moved))
+    def is_settled(self, at: Evaluation) -> bool:
+        """Whether the bias is so near its best that it hides nothing of the gap worth a look."""
+        off = self.expand(self.split_gradient(at.gradient)[1]).abs()
+        return bool((off <= SETTLED[self.dtype] * self.mass).all())
+
+    def _balanced(self, point: Tensor, logits: Tensor) -> Evaluation:
+        p, sums = self.room(), torch.zeros(self.n_classes, dtype=torch.float64)
+        for rows in chunks(*logits.shape):
+            softmax(logits[rows], p[rows])
+            sums += self.weights[rows].to(p.dtype) @ p[rows]
+        return self._followed(point, logits, p, sums, best=True)
 
     def _with_bias(self, point: Tensor, shift: Tensor) -> Tensor:
         """The point with its bias moved by u (K,)."""
@@ -323,10 +341,15 @@ class SoftmaxObjective:
         projection: Golub & Pereyra, SIAM J. Numer. Anal. 10 (1973)).
         """
         if self.intercept and self.n_classes <= max(FEW_BESIDE, self.design.n_features // 2):
-            curve = self.bias_curvature
-            shift = follow(logits, probabilities, sums, self.mass, self.weights, curve)
-            point = self._with_bias(point, shift)
+            return self._followed(point, logits, probabilities, sums)
         return self.evaluate_known(point, logits, probabilities)
+
+    def _followed(
+        self, point: Tensor, z: Tensor, p: Tensor, sums: Tensor, *, best: bool = False
+    ) -> Evaluation:
+        """F and its gradient with a bias near its best, or the best. Z and P are used up."""
+        shift = follow(z, p, sums, self.mass, self.weights, self.bias_curvature, best=best)
+        return self.evaluate_known(self._with_bias(point, shift), z, p)
 
     def _logits(self, point: Tensor) -> Tensor:
         """Z = X V' + b + O (N, K)."""
@@ -379,6 +402,14 @@ class SoftmaxObjective:
         return self.targets.mass(self.weights)
 
     @cached_property
+    def alike(self) -> float | None:
+        """The weight of every row where all have the same; None otherwise."""
+        if self.weights.device.type != "cpu":  # a look is a wait there
+            return None
+        first = float(self.weights[0])
+        return first if bool((self.weights == first).all()) else None
+
+    @cached_property
     def penalised(self) -> bool:
         """Whether every column has a penalty, so that there is one optimum and a dual bound."""
         return bool(self.ridge.costly.all())
@@ -421,24 +452,27 @@ class SoftmaxObjective:
         return self.reduce(total)
 
     def _gradient_sums(self, block: Block, logits: Tensor, probabilities: Tensor) -> Tensor:
-        """[loss, dF/dV, dF/db] of a block's rows, flat; residuals take the place of P."""
-        loss = torch.zeros((), dtype=torch.float64)
-        sums = torch.zeros(self.n_classes, dtype=torch.float64)
+        """[loss, (dF/dV, dF/db) class by class] of a block's rows; residuals replace P."""
+        flat = torch.zeros(1 + self.n_classes * (self.design.n_features + 1), dtype=torch.float64)
+        loss, slopes, alike = flat[0], flat[1:].view(self.n_classes, -1), self.alike
         for part in chunks(*logits.shape):
             z, p, rows = logits[part], probabilities[part], inside(block.rows, part)
             loss += self.weights[rows] @ self.targets.losses(z, p, rows).double()
             self.targets.subtract_from(p, rows)
-            p.mul_(self.weights[rows, None].to(p.dtype))
-            sums += p.sum(0, dtype=torch.float64)
-        products = block.rmatmul(probabilities).double().flatten()
-        return torch.cat([loss.reshape(1), products, sums])
+            if alike is None:
+                p.mul_(self.weights[rows, None].to(p.dtype))
+            slopes[:, -1] += column_sums(p)
+        slopes[:, :-1] = block.rmatmul(probabilities)
+        if alike is not None:
+            slopes.mul_(alike)
+        return flat
 
     def _evaluation(self, point: Tensor, flat: Tensor, logits: Logits) -> Evaluation:
         weight, _ = self.split(point)
-        size = weight.numel()
-        gradient = flat[1 : 1 + size].view_as(weight) + self.ridge.gradient(weight)
-        if self.intercept:
-            gradient = torch.cat([gradient, flat[1 + size :, None]], 1)
+        gradient = flat[1:].view(self.n_classes, -1)
+        gradient[:, :-1] += self.ridge.gradient(weight)
+        if not self.intercept:
+            gradient = gradient[:, :-1].contiguous()
         value = float(flat[0]) + self.ridge.value(weight)
         return Evaluation(point, value, self.contract(gradient), logits)
 
@@ -456,7 +490,7 @@ class SoftmaxObjective:
         """X~' diag(w) X~, with the bias as last column of X~."""
 
         def contribution(block: Block) -> Tensor:
-            p = softmax(logits_in(logits, block))
+            p = _probabilities_in(logits, block)
             return _bordered_gram(block, self._spread(block, p))
 
         gram = self._sum(contribution, self.fast)
@@ -466,7 +500,7 @@ class SoftmaxObjective:
         """`_curvature_gram` above `_curvature_diagonal` (D~ + K, D~), in one pass."""
 
         def contribution(block: Block) -> Tensor:
-            p = softmax(logits_in(logits, block)).to(self.fast)
+            p = _probabilities_in(logits, block).to(self.fast)
             gram = _bordered_gram(block, self._spread(block, p))
             return torch.cat([gram, _gram_diagonal(block, p, self.weights)])
 
@@ -485,7 +519,7 @@ class SoftmaxObjective:
         """The diagonal of the Hessian without the ridge, for every class (K, D + 1)."""
 
         def contribution(block: Block) -> Tensor:
-            p = softmax(logits_in(logits, block)).to(self.fast)
+            p = _probabilities_in(logits, block).to(self.fast)
             return _gram_diagonal(block, p, self.weights)
 
         return self._sum(contribution, self.fast)
@@ -503,9 +537,22 @@ def logits_of(at: Evaluation) -> Logits:
     return at.state
 
 
+def _mean_product(p: Tensor, dz: Tensor, share: Tensor, alike: float | None) -> float:
+    """sum_i s_i p_i.dz_i, at once where all rows weigh the same."""
+    if alike is not None:
+        return alike * inner(p, dz)
+    return float(share @ row_sums(p * dz).double())
+
+
 def _lse(logits: Tensor, probabilities: Tensor) -> Tensor:
     """lse(z_i) (B,) where softmax(z_i) is known: the largest entry has p = exp(z - lse) >= 1/K."""
     return logits.amax(1) - probabilities.amax(1).log()
+
+
+def _probabilities_in(logits: Logits, block: Block) -> Tensor:
+    """P of a block's rows (B, K); one row, repeated, where all are alike."""
+    z = logits_in(logits, block)
+    return softmax(z[:1]).expand_as(z) if z.stride(0) == 0 else softmax(z)
 
 
 def _bordered_gram(block: Block, share: Tensor) -> Tensor:
@@ -525,6 +572,10 @@ def columns_in(block: Block, columns: Tensor, n_features: int) -> Tensor:
 
 def _gram_diagonal(block: Block, p: Tensor, weights: Tensor) -> Tensor:
     """The diagonal of [X 1]' diag(s p_k (1 - p_k)) [X 1] for every class (K, D + 1)."""
+    if p.stride(0) == 0:  # all rows are alike: one diagonal serves every class
+        share, one = weights[block.rows, None].to(p.dtype), p[0]
+        diagonal = torch.cat([block.gram_diagonal(share), share.sum(0)[:, None]], 1)
+        return torch.outer(one - one.square(), diagonal[0])
     spread = (p - p.square()).mul_(weights[block.rows, None].to(p.dtype))
     return torch.cat([block.gram_diagonal(spread), spread.sum(0)[:, None]], 1)
 
@@ -562,28 +613,44 @@ class LogitLine:
         self._sums = torch.zeros(objective.n_classes, dtype=torch.float64)  # sum_i s_i p_i
         self._tried = math.nan
 
-    def derivatives(self, t: float) -> tuple[float, float]:
-        """Slope sum_i s_i (p_i - t_i).dz_i and curvature sum_i s_i Var_p(dz_i), with the ridge."""
+    def slope(self, t: float) -> float:
+        """sum_i s_i (p_i - t_i).dz_i at `t`, with the ridge."""
         problem, before, self._tried = self.objective, cast("Tensor", logits_of(self.at)), t
         if self._logits is None:
             self._logits = problem.room()
-        slope = curvature = torch.zeros((), dtype=torch.float64)
-        self._sums = torch.zeros(problem.n_classes, dtype=torch.float64)
+        slope, self._sums = 0.0, torch.zeros(problem.n_classes, dtype=torch.float64)
         for rows in chunks(*before.shape):
             dz, share = self.change[rows], problem.weights[rows]
             z = torch.add(before[rows], dz, alpha=t, out=self._logits[rows])
             p = softmax(z, self._probabilities[rows])
             self._sums += share.to(p.dtype) @ p  # while they are in cache
-            weighted = p * dz
-            mean = row_sums(weighted)
-            slope = slope + share @ (mean - problem.targets.dot(dz, rows)).double()
-            spread = row_sums(weighted.mul_(dz)) - mean.square()
-            curvature = curvature + share @ spread.double()
-        ahead, _ = problem.split(self.direction)
+            slope += _mean_product(p, dz, share, problem.alike)
+            slope -= float(share @ problem.targets.dot(dz, rows).double())
         here, _ = problem.split(self.at.point)
-        pull = problem.ridge.gradient(ahead)
-        slope = slope + (pull * (here + t * ahead)).sum()
-        return float(slope), float(curvature + (pull * ahead).sum())
+        return slope + float((self._pull * (here + t * self._ahead)).sum())
+
+    def curvature(self, t: float) -> float:
+        """sum_i s_i Var_p(dz_i) at `t`, with the ridge."""
+        if self._tried != t or self._logits is None:
+            self.slope(t)
+        curvature = float((self._pull * self._ahead).sum())
+        for rows in chunks(*self.change.shape):
+            dz = self.change[rows]
+            weighted = self._probabilities[rows] * dz
+            mean = row_sums(weighted)
+            spread = row_sums(weighted.mul_(dz)) - mean.square_()
+            curvature += float(self.objective.weights[rows] @ spread.double())
+        return curvature
+
+    @cached_property
+    def _ahead(self) -> Tensor:
+        """The direction of V (K, D)."""
+        return self.objective.split(self.direction)[0]
+
+    @cached_property
+    def _pull(self) -> Tensor:
+        """How fast the ridge's gradient changes along the line (K, D)."""
+        return self.objective.ridge.gradient(self._ahead)
 
     def evaluate(self, t: float) -> Evaluation:
         """F and its gradient there, the bias near its best: one pass, for the gradient alone."""
@@ -597,7 +664,7 @@ class LogitLine:
     def _taken(self, t: float) -> tuple[Tensor, Tensor]:
         """The point there, and its logits, which are no longer the line's."""
         if self._logits is None or self._tried != t:
-            self.derivatives(t)
+            self.slope(t)
         logits, self._logits = cast("Tensor", self._logits), None
         return self.at.point + t * self.direction, logits
 
@@ -615,13 +682,18 @@ class RecomputedLine:
         self.objective, self.at, self.direction = objective, at, direction
         self._last, self._curvature = (0.0, at), 0.0
 
-    def derivatives(self, t: float) -> tuple[float, float]:
-        """Slope dF.d there, and how fast it rose from the last other point."""
+    def slope(self, t: float) -> float:
+        """dF.d there."""
         (before, last), there = self._last, self.evaluate(t)
         if t != before:
             rise = float(((there.gradient - last.gradient) * self.direction).sum())
             self._last, self._curvature = (t, there), rise / (t - before)
-        return float((there.gradient * self.direction).sum()), self._curvature
+        return float((there.gradient * self.direction).sum())
+
+    def curvature(self, t: float) -> float:
+        """How fast the slope rose from the last other point."""
+        self.slope(t)
+        return self._curvature
 
     def evaluate(self, t: float) -> Evaluation:
         """F and its gradient there; free where it was tried last."""

@@ -22,7 +22,7 @@ digits L-BFGS takes a third fewer steps with it than with A alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -35,6 +35,22 @@ SMALL = 64  # unknowns
 JITTER = 1e-12  # of the mean diagonal, added where a Gram matrix is singular to rounding
 
 
+@dataclass(frozen=True, eq=False)
+class _Precise:
+    """A tensor made in float64, and the same in other precisions, converted once."""
+
+    exact: Tensor
+    rounded: dict[torch.dtype, Tensor] = field(default_factory=dict)
+
+    def like(self, other: Tensor) -> Tensor:
+        """It in the precision of `other`."""
+        if other.dtype == self.exact.dtype:
+            return self.exact
+        if other.dtype not in self.rounded:
+            self.rounded[other.dtype] = self.exact.to(other.dtype)
+        return self.rounded[other.dtype]
+
+
 @dataclass(frozen=True)
 class GramPreconditioner:
     """R -> R A^-1 for a residual R (m, n) and the curvature A (n, n) shared by all classes."""
@@ -42,11 +58,11 @@ class GramPreconditioner:
     gram: Tensor
 
     @cached_property
-    def _inverse(self) -> Tensor:
-        return _inverted(self.gram)
+    def _inverse(self) -> _Precise:
+        return _Precise(_inverted(self.gram))
 
     def __call__(self, residual: Tensor) -> Tensor:
-        return residual @ self._inverse.to(residual.dtype)
+        return residual @ self._inverse.like(residual)
 
     def curvature(self, direction: Tensor) -> Tensor:
         return direction @ self.gram.to(direction.dtype)
@@ -70,24 +86,29 @@ class ClassPreconditioner:
         return torch.maximum(ratio, LEAST_RATIO * usual).clamp_min_(JITTER).sqrt_()
 
     @cached_property
-    def _inverse(self) -> Tensor:
+    def _inverse(self) -> _Precise:
         """A^-1."""
-        return _inverted(self.gram)
+        return _Precise(_inverted(self.gram))
 
     @cached_property
-    def _common(self) -> Tensor:
+    def _narrow(self) -> _Precise:
+        """r_k^-1/2 (K, n)."""
+        return _Precise(self._root.reciprocal())
+
+    @cached_property
+    def _common(self) -> _Precise:
         """(sum_k M_k^-1)^-1."""
-        each = self._root.reciprocal()
-        return _inverted(self._inverse * (each.T @ each))
+        each = self._narrow.exact
+        return _Precise(_inverted(self._inverse.exact * (each.T @ each)))
 
     def __call__(self, residual: Tensor) -> Tensor:
-        common = self._common.to(residual.dtype)
+        common = self._common.like(residual)
         return _of_sum_zero(self._apart, lambda u: u @ common, residual)
 
     def _apart(self, residual: Tensor) -> Tensor:
         """M_k^-1 times the residual of each class."""
-        root = self._root.to(residual.dtype)
-        return (residual / root) @ self._inverse.to(residual.dtype) / root
+        narrow = self._narrow.like(residual)
+        return ((residual * narrow) @ self._inverse.like(residual)).mul_(narrow)
 
     def curvature(self, direction: Tensor) -> Tensor:
         root = self._root.to(direction.dtype)
@@ -112,8 +133,12 @@ class DiagonalPreconditioner:
         floor = self.diagonal.mean() * JITTER
         object.__setattr__(self, "diagonal", self.diagonal.clamp_min(floor))
 
+    @cached_property
+    def _inverse(self) -> _Precise:
+        return _Precise(self.diagonal.reciprocal())
+
     def __call__(self, residual: Tensor) -> Tensor:
-        return residual / self.diagonal.to(residual.dtype)
+        return residual * self._inverse.like(residual)
 
     def curvature(self, direction: Tensor) -> Tensor:
         return direction * self.diagonal.to(direction.dtype)
@@ -124,13 +149,13 @@ class ClassDiagonalPreconditioner(DiagonalPreconditioner):
     """The same for gradients (K, n) that sum to zero over the classes: A is the diagonal of H."""
 
     @cached_property
-    def _total(self) -> Tensor:
-        """sum_k M_k^-1."""
-        return self.diagonal.reciprocal().sum(0)
+    def _common(self) -> _Precise:
+        """(sum_k M_k^-1)^-1."""
+        return _Precise(self._inverse.exact.sum(0).reciprocal_())
 
     def __call__(self, residual: Tensor) -> Tensor:
-        total = self._total.to(residual.dtype)
-        return _of_sum_zero(super().__call__, lambda u: u / total, residual)
+        common = self._common.like(residual)
+        return _of_sum_zero(super().__call__, lambda u: u * common, residual)
 
 
 @dataclass

@@ -29,10 +29,13 @@ class Evaluation:
 class Line(Protocol):
     """F along `point + t direction`."""
 
-    trials_are_free: bool  # whether derivatives cost no pass over the rows
+    trials_are_free: bool  # whether slopes cost no pass over the rows
 
-    def derivatives(self, t: float) -> tuple[float, float]:
-        """Slope of F at `t`, and its curvature there or on the way there."""
+    def slope(self, t: float) -> float:
+        """Slope of F at `t`."""
+
+    def curvature(self, t: float) -> float:
+        """Curvature of F at `t`, whose slope was asked for last, or on the way there."""
 
     def evaluate(self, t: float) -> Evaluation:
         """F and its gradient at `t`, or at a lower point near it that was known at no more cost."""

@@ -53,8 +53,7 @@ def proximal_newton(problem: KinkedProblem, at: Evaluation) -> Solver:
         slope = line.first(at.gradient)
         if not slope < 0:
             return
-        end, _ = line.derivatives(1.0)
-        t = 1.0 if end <= FLAT * -slope else min(1.0, lowest(line, slope))
+        t = 1.0 if line.slope(1.0) <= FLAT * -slope else min(1.0, lowest(line, slope))
         at, damping = line.evaluate(t), damping_after(damping, t)
         yield at
 
@@ -111,7 +110,7 @@ class _KinkedLine:
     """F itself along a line: f's slope plus that of the kinks, from the left."""
 
     def __init__(self, line: Line, point: Tensor, direction: Tensor, thresholds: Tensor) -> None:
-        self.line, self.evaluate = line, line.evaluate
+        self.line, self.curvature, self.evaluate = line, line.curvature, line.evaluate
         self.trials_are_free = line.trials_are_free
         self.point, self.direction = point.flatten(), direction.flatten()
         self.costs = thresholds * self.direction.abs()
@@ -120,10 +119,9 @@ class _KinkedLine:
         """The slope of F at 0, to the right; entry by entry, so that little is not lost in much."""
         return float((gradient.flatten() * self.direction + self._kinks(0.0, 1.0)).sum())
 
-    def derivatives(self, t: float) -> tuple[float, float]:
-        """Slope to the left and curvature of F at `t`."""
-        slope, bend = self.line.derivatives(t)
-        return slope + float(self._kinks(t, -1.0).sum()), bend
+    def slope(self, t: float) -> float:
+        """Slope of F at `t`, to the left."""
+        return self.line.slope(t) + float(self._kinks(t, -1.0).sum())
 
     def _kinks(self, t: float, side: float) -> Tensor:
         """w_j d_j sign(x_j + t d_j) (n,), a zero counted as on the way out (1) or in (-1)."""

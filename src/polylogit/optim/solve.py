@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -61,7 +62,6 @@ FAST_WORK = 4e6  # multiply-adds of a pass from which float32 pays
 CLOSER = 0.5  # of the smallest gap so far: progress, even where F is too flat to show it
 PATIENCE = 3  # steps without progress before a fit counts as stalled
 SAFETY = 0.9  # of tol: what float32 has to see before float64 is asked
-DOUBT = 10.0  # by which a bias may hide more than under the last penalty
 SLOW = 80  # steps still to go, by the pace of the last, before a better solver takes over
 PACE = 30  # steps over which the pace is measured
 
@@ -234,7 +234,7 @@ _NEWTON = _Stage("newton", newton)
 _NEWTON_CG = _Stage("newton-cg", newton_cg)
 _LBFGS = _Stage("lbfgs", lbfgs)
 _PROXIMAL = _Stage("proximal", proximal_newton)
-_FAST_LBFGS = _Stage("lbfgs", lbfgs, torch.float32)
+_FAST_LBFGS = _Stage("lbfgs", partial(lbfgs, dtype=torch.float32), torch.float32)
 
 
 def _stages(
@@ -393,12 +393,10 @@ class _Run:
             gaps.append(estimate(fast, self.at))
             self._note(gaps[-1])
             if gaps[-1] <= aim:
-                if self._with_bias_gap(fast) <= enough:
+                if fast.is_settled(self.at):
                     return None
                 best = fast.with_best_bias(self.at)
-                found = estimate(fast, best)
-                self._learn(fast, found)
-                if found <= enough:
+                if estimate(fast, best) <= enough:
                     self.at = best
                     return None
                 aim = 0.5 * gaps[-1]  # the bias hid a part of the gap
@@ -407,19 +405,6 @@ class _Run:
             if self._iteration() >= self.settings.max_iter:
                 return Status.ITERATION_LIMIT
         return None
-
-    def _with_bias_gap(self, fast: SoftmaxObjective) -> float:
-        """What the gap will be with the best bias, by what was hidden under the last penalty."""
-        if self.trail is None or self.trail.hidden is None:
-            return math.inf
-        weights, bias = _energies(fast, self.at)
-        return (math.sqrt(weights) + math.sqrt(DOUBT * self.trail.hidden * bias)) ** 2
-
-    def _learn(self, fast: SoftmaxObjective, found: float) -> None:
-        """How much gap, in its own energy, a bias hid that was not yet the best."""
-        weights, bias = _energies(fast, self.at)
-        if self.trail is not None and bias > 0:
-            self.trail.hidden = (math.sqrt(found) - math.sqrt(weights)) ** 2 / bias
 
     def _prove(self) -> Status | None:
         """Go on in float64 until the gap is proven to be small, or until nothing moves."""
@@ -468,7 +453,7 @@ class _Run:
 
     def _solver(self, objective: SoftmaxObjective) -> Solver:
         if self.trail is not None and self.stage.name == "lbfgs":
-            return lbfgs(objective, self.at, self.trail.pairs)
+            return lbfgs(objective, self.at, self.trail.pairs, self.stage.dtype)
         return self.stage.solver(objective, self.at)
 
     def _aim(self) -> float:
@@ -594,11 +579,6 @@ class _Run:
         if at.state is None or logits_of(at).dtype != torch.float64:
             return certify(self.objective, self.objective.balanced(at.point), balanced=True)
         return certify(self.objective, at)
-
-
-def _energies(objective: SoftmaxObjective, at: Evaluation) -> tuple[float, float]:
-    """The estimate of the gap in two parts: of the weights and of the bias."""
-    return objective.weight_energy(at.gradient), objective.bias_energy(at.gradient)
 
 
 def _is_slow(gaps: list[float], tol: float) -> bool:

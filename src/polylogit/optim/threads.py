@@ -3,13 +3,14 @@
 Two threads on a small problem, or beside other busy processes, can be ten times slower than one:
 they wait for each other. The number is chosen from the work of one pass, is never more than the
 cores this process may use, and has to prove itself on a product of matrices before a fit begins,
-because no system says reliably how busy its cores are. The longer a pass, the more often it may
-try: a passing disturbance must not halve the speed of an hour. What was set before is restored
-afterwards.
+because no system says reliably how busy its cores are. A fit right after another one spares itself
+the trial. The longer a pass, the more often it may try: a passing disturbance must not halve the
+speed of an hour. What was set before is restored afterwards.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ TRIAL = 256  # rows and columns of the matrices multiplied to see what threads b
 TRIALS = 3  # of which the best counts
 WORTH_A_ROUND = 5e8  # multiply-adds of a pass, per round of trials that may fail
 MOST_ROUNDS = 20
+FRESH = 0.25  # seconds for which a success speaks for itself: a hundred times what a trial takes
 GAIN = 0.8  # of the time on one thread, at most, for more to be worth having
 
 
@@ -51,9 +53,17 @@ def chosen_threads(work: float, asked: int | None = None) -> int:
     return wanted
 
 
+_gained: dict[int, float] = {}  # when so many threads last were quicker than one
+
+
 def _gains(count: int) -> bool:
-    """Whether `count` threads are quicker than one at this moment."""
-    return trial_seconds(count) <= GAIN * trial_seconds(1)
+    """Whether `count` threads are quicker than one at this moment, or were a moment ago."""
+    if time.perf_counter() < _gained.get(count, -math.inf) + FRESH:
+        return True
+    gains = trial_seconds(count) <= GAIN * trial_seconds(1)
+    if gains:
+        _gained[count] = time.perf_counter()
+    return gains
 
 
 def trial_seconds(count: int) -> float:

@@ -6,10 +6,9 @@
 3. The sums of the preconditioner, to which the new ridge is added.
 4. The pairs of L-BFGS: a ridge adds exactly its own product to each change of the gradient. The
    way on is one more of them.
-5. How much of the gap a bias hides that is not quite the best: often so little that no look is due.
-6. Whether its own way on led to the end at once: then the next may as well, and is tried in
+5. Whether its own way on led to the end at once: then the next may as well, and is tried in
    float64, where the gradient at its lowest point is all that a proof takes.
-7. On how many threads it ran.
+6. On how many threads it ran.
 """
 
 from __future__ import annotations
@@ -41,7 +40,6 @@ class Trail:
     ridge: Penalty | None = None  # of the last solve
     at: Evaluation | None = None  # where it ended, in float64
     way: tuple[Tensor, Tensor | None] | None = None  # the last change of point and kept logits
-    hidden: float | None = None  # gap over the energy of the bias that hid it
     arrives: bool = False  # whether the last way on was all that a solve took
     carried: int = 0  # times in a row that it was taken without a product
     threads: int | None = None
