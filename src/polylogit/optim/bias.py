@@ -81,7 +81,7 @@ def follow(
 
     `sums` are sum_i s_i p_i (K,). Cheap enough for every step of a fit: at most two steps, most
     often with a Hessian of before. `curvature` keeps it, and is renewed here where it no longer
-    leads down fast. With `best` it goes on until what is left is rounding.
+    leads down fast. With `best` it goes on, with one of its own, until what is left is rounding.
     """
     total, last, factor = torch.zeros_like(mass), math.inf, None
     enough, steps = (BEST, BEST_STEPS) if best else (SETTLED, FOLLOWING_STEPS)
@@ -90,9 +90,10 @@ def follow(
         size = float((residual.abs() / mass).max())
         if size <= enough[logits.dtype] or _is_rounding(residual, size / last, logits.dtype):
             break
-        if curvature.solve is None or size > PACE * last:
-            curvature.solve = _solver(sums, _square(probabilities, weights, factor))
-        last, shift = size, _step(curvature.solve, residual)
+        solve = None if best and factor is None else curvature.solve
+        if solve is None or size > PACE * last:
+            solve = curvature.solve = _solver(sums, _square(probabilities, weights, factor))
+        last, shift = size, _step(solve, residual)
         total += shift
         sums, factor = _moved(probabilities, shift, weights)
     if factor is not None:

@@ -199,11 +199,13 @@ class SoftmaxObjective:
 
     def evaluate_known(self, point: Tensor, logits: Tensor, probabilities: Tensor) -> Evaluation:
         """As `evaluate` where Z and P (N, K) are known already: half the products. P is used up."""
+        loss, sums = self._residuals(logits, probabilities, slice(0, self.design.n_rows))
 
         def contribution(block: Block) -> Tensor:
-            return self._gradient_sums(block, logits[block.rows], probabilities[block.rows])
+            return block.rmatmul(probabilities[block.rows])
 
-        return self._evaluation(point, self._sum(contribution, self.dtype), logits)
+        flat = self._sum(contribution, self.dtype, partial(self._packed, loss, sums))
+        return self._evaluation(point, flat, logits)
 
     def line(self, at: Evaluation, direction: Tensor) -> Line:
         """F along a line: one pass for the logits' own direction, none for any trial step.
@@ -440,8 +442,16 @@ class SoftmaxObjective:
 
     # ------------------------------------------------------------------------------- the loop
 
-    def _sum(self, contribution: Callable[[Block], Tensor], dtype: torch.dtype) -> Tensor:
-        """sum over all row blocks in float64, in their order; the only loop that reduces."""
+    def _sum(
+        self,
+        contribution: Callable[[Block], Tensor],
+        dtype: torch.dtype,
+        pack: Callable[[Tensor], Tensor] = lambda total: total,
+    ) -> Tensor:
+        """sum over all row blocks in float64, in their order; the only loop that reduces.
+
+        What else is to be reduced is added by `pack`.
+        """
         self.tally.passes += 1
         total: Tensor | None = None
         for block in self.design.blocks(dtype):
@@ -449,22 +459,35 @@ class SoftmaxObjective:
             total = part if total is None else total.add_(part)
         if total is None:
             raise ValueError("a design without rows")
-        return self.reduce(total)
+        return self.reduce(pack(total))
 
     def _gradient_sums(self, block: Block, logits: Tensor, probabilities: Tensor) -> Tensor:
         """[loss, (dF/dV, dF/db) class by class] of a block's rows; residuals replace P."""
-        flat = torch.zeros(1 + self.n_classes * (self.design.n_features + 1), dtype=torch.float64)
-        loss, slopes, alike = flat[0], flat[1:].view(self.n_classes, -1), self.alike
+        loss, sums = self._residuals(logits, probabilities, block.rows)
+        return self._packed(loss, sums, block.rmatmul(probabilities))
+
+    def _residuals(
+        self, logits: Tensor, probabilities: Tensor, rows: slice
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of some rows, and dF/db; residuals, over `alike` if there is one, replace P."""
+        loss = torch.zeros((), dtype=torch.float64)
+        sums = torch.zeros(self.n_classes, dtype=torch.float64)
         for part in chunks(*logits.shape):
-            z, p, rows = logits[part], probabilities[part], inside(block.rows, part)
-            loss += self.weights[rows] @ self.targets.losses(z, p, rows).double()
-            self.targets.subtract_from(p, rows)
-            if alike is None:
-                p.mul_(self.weights[rows, None].to(p.dtype))
-            slopes[:, -1] += column_sums(p)
-        slopes[:, :-1] = block.rmatmul(probabilities)
-        if alike is not None:
-            slopes.mul_(alike)
+            z, p, these = logits[part], probabilities[part], inside(rows, part)
+            loss += self.weights[these] @ self.targets.losses(z, p, these).double()
+            self.targets.subtract_from(p, these)
+            if self.alike is None:
+                p.mul_(self.weights[these, None].to(p.dtype))
+            sums += column_sums(p)
+        return loss, sums
+
+    def _packed(self, loss: Tensor, sums: Tensor, products: Tensor) -> Tensor:
+        """[loss, (dF/dV, dF/db) class by class] from sums over `_residuals`."""
+        flat = torch.empty(1 + self.n_classes * (self.design.n_features + 1), dtype=torch.float64)
+        slopes = flat[1:].view(self.n_classes, -1)
+        flat[0], slopes[:, :-1], slopes[:, -1] = loss, products, sums
+        if self.alike is not None:
+            slopes.mul_(self.alike)
         return flat
 
     def _evaluation(self, point: Tensor, flat: Tensor, logits: Logits) -> Evaluation:
