@@ -31,7 +31,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -242,7 +242,9 @@ class Schema:
         >>> Schema.for_array(2, classes=(0, 1)).names
         ('x0', 'x1')
         """
-        names = _default_names(n_features) if names is None else tuple(names)
+        if names is None:
+            return Schema(_numbered(n_features), tuple(classes), target, kind="array")
+        names = tuple(names)
         if len(names) != n_features or len(set(names)) < n_features:
             raise SchemaError(
                 f"{n_features} features need as many different names, got {listed(names)}"
@@ -253,6 +255,8 @@ class Schema:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Encoded feature names, length D."""
+        if self.kind == "array":
+            return tuple(feature.name for feature in self.features)
         return tuple(name for feature in self.features for name in feature.names)
 
     @property
@@ -289,7 +293,7 @@ class Schema:
         }
         if self.kind == "table":
             return head | {"features": [_feature_json(feature) for feature in self.features]}
-        plain = self.names == _default_names(self.n_features)
+        plain = self.features == _numbered(self.n_features)
         return head | {"n_features": self.n_features, "names": None if plain else list(self.names)}
 
     @staticmethod
@@ -477,8 +481,10 @@ def _refuse_too_large(table: Table, schema: Schema) -> None:
 # --- JSON -----------------------------------------------------------------------------------------
 
 
-def _default_names(n: int) -> tuple[str, ...]:
-    return tuple(f"x{i}" for i in range(n))
+@lru_cache(maxsize=8)  # ten thousand of them take as long as a step of their fit
+def _numbered(n: int) -> tuple[Feature, ...]:
+    """The columns of a matrix without names: x0, x1, ..."""
+    return tuple(Feature(f"x{i}", "numeric") for i in range(n))
 
 
 def _feature_json(feature: Feature) -> dict[str, Any]:
