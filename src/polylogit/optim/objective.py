@@ -179,19 +179,29 @@ class SoftmaxObjective:
 
     def evaluate(self, point: Tensor) -> Evaluation:
         """F and its gradient in one pass."""
-        recomputed, kept, p = self._recomputed(point), None, None
-        if self.keeps_logits:
-            if self._sees_nothing(point):
-                z = recomputed.bias.expand(self.design.n_rows, -1)
-                return self.evaluate_known(point, z, self.room().copy_(softmax(z[:1])))
-            kept, p = self.room(), self.room()
+        recomputed = self._recomputed(point)
+        if not self.keeps_logits:
+            return self._evaluate_unkept(point, recomputed)
+        if self._sees_nothing(point):
+            z = recomputed.bias.expand(self.design.n_rows, -1)
+            return self.evaluate_known(point, z, self.room().copy_(softmax(z[:1])))
+        kept, p = self.room(), self.room()
 
         def contribution(block: Block) -> Tensor:
-            z = recomputed.of(block, None if kept is None else kept[block.rows])
-            return self._gradient_sums(block, z, softmax(z, None if p is None else p[block.rows]))
+            z = recomputed.of(block, kept[block.rows])
+            return self._gradient_sums(block, z, softmax(z, p[block.rows]))
 
-        flat = self._sum(contribution, self.dtype)
-        return self._evaluation(point, flat, recomputed if kept is None else kept)
+        return self._evaluation(point, self._sum(contribution, self.dtype), kept)
+
+    def _evaluate_unkept(self, point: Tensor, recomputed: RecomputedLogits) -> Evaluation:
+        """As `evaluate` in the memory of one block."""
+
+        def contribution(block: Block) -> Tensor:
+            size = block.rows.stop - block.rows.start, self.n_classes, self.dtype
+            z = recomputed.of(block, self.rooms.lend(*size))
+            return self._gradient_sums(block, z, softmax(z, self.rooms.lend(*size)))
+
+        return self._evaluation(point, self._sum(contribution, self.dtype), recomputed)
 
     def _sees_nothing(self, point: Tensor) -> bool:
         """Whether all rows are alike to a point: then one row of logits, repeated, says it all."""
