@@ -146,9 +146,7 @@ class Design(ABC):
 
     def of_columns(self, each: Tensor) -> Tensor:
         """What belongs to the features of this design, of numbers (..., D) for the user's."""
-        return (
-            each if self._varying is None else each[..., self._varying]
-        )  # sooner than index_select
+        return each if self._varying is None else each[..., self._varying]
 
 
 def design_of(

@@ -8,6 +8,8 @@ from polylogit.optim.line_search import LONGEST, lowest
 class Curve:
     """A convex function of t by its slope and curvature; counts how often it is asked."""
 
+    trials_are_free = True
+
     def __init__(self, slope, curvature):
         self._slope, self.curvature, self.asked = slope, curvature, 0
 
@@ -52,3 +54,24 @@ def test_a_good_first_step_is_asked_about_once():
 def test_a_line_without_a_lowest_point_is_followed_to_its_limit():
     curve = Curve(lambda _: -1.0, lambda _: 0.0)
     assert lowest(curve, -1.0) >= LONGEST
+
+
+class Secant(Curve):
+    """Knows no curvature but that between the last two trials; nearly flat, then a wall."""
+
+    def __init__(self, free):
+        super().__init__(lambda t: t - 1 + 60 * t**20, lambda _: self.between)
+        self.trials_are_free, self.last = free, (0.0, -1.0)
+
+    def slope(self, t):
+        here = super().slope(t)
+        self.between = (here - self.last[1]) / (t - self.last[0])
+        self.last = t, here
+        return here
+
+
+def test_a_guess_from_far_too_long_a_step_is_not_trusted_where_trials_are_dear():
+    trusting, wary = Secant(free=True), Secant(free=False)
+    for line in (trusting, wary):
+        assert abs(line._slope(lowest(line, -1.0, tolerance=0.7))) <= 0.7
+    assert wary.asked == 2 < trusting.asked

@@ -112,7 +112,7 @@ def _moved(probabilities: Tensor, shift: Tensor, weights: Tensor) -> tuple[Tenso
 
     So softmax(Z + u) is known for a third of the price of another softmax.
     """
-    factor, shares = shift.to(probabilities.dtype).exp_(), weights.to(probabilities.dtype)
+    factor, shares = shift.to(probabilities.dtype).exp(), weights.to(probabilities.dtype)
     sums, scale = torch.zeros_like(shift, dtype=torch.float64), torch.empty_like(shares)
     for rows in chunks(*probabilities.shape):
         q = probabilities[rows].mul_(factor)

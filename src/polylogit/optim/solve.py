@@ -332,6 +332,10 @@ class _Run:
         self.proven: _Proof | None = None
         self.balanced: Evaluation | None = None  # with the best bias for its weights
         self.refuted = False  # that free columns separate the classes
+        # the gap to go on to once certified: where steps are cheap, one or two buy many digits
+        cheap = _hessian_work(objective.design, objective.n_classes) <= POLISH_WORK
+        self.aim = settings.tol * (POLISH if stages[-1] is _NEWTON and cheap else 1.0)
+        self.worth = _hessian_worth(objective.design, objective.n_classes)
 
     def from_point(self, start: tuple[Tensor, Tensor] | None) -> Solution:
         """Run the solvers from here until there is a reason to stop."""
@@ -416,7 +420,7 @@ class _Run:
             self._note(gap)
             fall, last = last - self.at.value, self.at.value
             stuck = fall <= STUCK * max(1.0, abs(last))
-            if (stuck or gap <= self._aim() or fall <= self._aim()) and self._certified(gap, fall):
+            if (stuck or gap <= self.aim or fall <= self.aim) and self._certified(gap, fall):
                 return Status.CERTIFIED
             closer = gap < CLOSER * min(gaps, default=math.inf)
             gaps.append(gap)
@@ -456,12 +460,6 @@ class _Run:
             return lbfgs(objective, self.at, self.trail.pairs, self.stage.dtype)
         return self.stage.solver(objective, self.at)
 
-    def _aim(self) -> float:
-        """The gap to go on to once certified: where steps are cheap, one or two buy many digits."""
-        objective = self.objective
-        cheap = _hessian_work(objective.design, objective.n_classes) <= POLISH_WORK
-        return self.settings.tol * (POLISH if self.stages[-1] is _NEWTON and cheap else 1.0)
-
     def _certified(self, gap: float, fall: float) -> bool:
         """Prove the gap where the estimate says that a proof is worth its price."""
         tol = self.settings.tol
@@ -484,8 +482,7 @@ class _Run:
         if self.stages[-1] is not _NEWTON or len(self.history) < 2:
             return False
         taken = self.history[-1].passes - self.history[-2].passes
-        worth = _hessian_worth(self.objective.design, self.objective.n_classes)
-        return gap <= self.settings.tol or taken > worth
+        return gap <= self.settings.tol or taken > self.worth
 
     def _end(self) -> Status:
         """No step leads further."""
