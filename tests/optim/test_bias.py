@@ -32,7 +32,7 @@ def by_scipy(logits, weights, mass):
 
 def test_the_shift_is_the_minimum():
     logits, weights, mass = rows()
-    shift = best_bias_shift(logits, mass, weights)
+    shift = best_bias_shift(logits, mass, weights, BiasCurvature())
     torch.testing.assert_close(shift, by_scipy(logits, weights, mass), rtol=0, atol=1e-8)
     left = weights @ torch.softmax(logits + shift, 1) - mass
     assert float(left.abs().max()) < 1e-15
@@ -42,19 +42,34 @@ def test_the_shift_is_the_minimum():
 @pytest.mark.parametrize(("move", "near"), [(1e-4, True), (1.0, False)])
 def test_near_the_optimum_one_hessian_serves_to_the_end(move, near, monkeypatch):
     logits, weights, mass = rows()
-    best, made, solver = logits + best_bias_shift(logits, mass, weights), [], module._solver
+    best = logits + best_bias_shift(logits, mass, weights, BiasCurvature())
+    made, solver = [], module._solver
     monkeypatch.setattr(module, "_solver", lambda *a: made.append(1) or solver(*a))
     z = best + move * torch.tensor([1, -1, 0, 0], dtype=torch.float64)
-    left = weights @ torch.softmax(z + best_bias_shift(z, mass, weights), 1) - mass
+    left = weights @ torch.softmax(z + best_bias_shift(z, mass, weights, BiasCurvature()), 1) - mass
     assert float(left.abs().max()) < 1e-15
     assert (len(made) == 1) == near
+
+
+def test_with_many_classes_a_hessian_of_before_serves_while_it_leads_down_fast(monkeypatch):
+    monkeypatch.setattr(module, "MANY_CLASSES", 2)
+    logits, weights, mass = rows()
+    made, solver, curvature = [], module._solver, BiasCurvature()
+    monkeypatch.setattr(module, "_solver", lambda *a: made.append(1) or solver(*a))
+    best = logits + best_bias_shift(logits, mass, weights, curvature)
+    for move, renewed in ((1e-3, False), (5.0, True)):
+        made.clear()
+        z = best + move * torch.tensor([1, -1, 0, 0], dtype=torch.float64)
+        left = weights @ torch.softmax(z + best_bias_shift(z, mass, weights, curvature), 1) - mass
+        assert float(left.abs().max()) < 1e-15
+        assert bool(made) == renewed
 
 
 def test_it_is_found_even_where_every_row_is_saturated():
     logits = torch.tensor([[900.0, 0.0], [0.0, 900.0], [900.0, 0.0]], dtype=torch.float64)
     weights = torch.full((3,), 1 / 3, dtype=torch.float64)
     mass = torch.tensor([0.5, 0.5], dtype=torch.float64)
-    shift = best_bias_shift(logits, mass, weights, steps=2000)
+    shift = best_bias_shift(logits, mass, weights, BiasCurvature(), steps=2000)
     p = torch.softmax(logits + shift, 1)
     assert float((weights @ p - mass).abs().max()) < 1e-12
 
@@ -83,7 +98,8 @@ def test_with_time_they_end_at_the_best_bias_itself(far):
     z = logits + far * torch.tensor([1.0, -2.0, 0.5, 0.5])
     p, kept = torch.softmax(z, 1), z.clone()
     shift = follow(z, p, weights @ p, mass, weights, BiasCurvature(), best=True)
-    torch.testing.assert_close(shift, best_bias_shift(kept, mass, weights), rtol=0, atol=1e-13)
+    truth = best_bias_shift(kept, mass, weights, BiasCurvature())
+    torch.testing.assert_close(shift, truth, rtol=0, atol=1e-13)
     torch.testing.assert_close(z, kept + shift, rtol=1e-14, atol=1e-14)
     torch.testing.assert_close(p, torch.softmax(z, 1), rtol=1e-13, atol=0)
     assert float((weights @ p - mass).abs().max()) < 1e-15
@@ -94,7 +110,8 @@ def test_a_hessian_serves_while_it_leads_down_fast(monkeypatch):
     square = module._square
     monkeypatch.setattr(module, "_square", lambda *a: made.append(1) or square(*a))
     logits, weights, mass = rows()
-    best, curvature = logits + best_bias_shift(logits, mass, weights), BiasCurvature()
+    best = logits + best_bias_shift(logits, mass, weights, BiasCurvature())
+    curvature = BiasCurvature()
     for move, expected in ((0.01, 1), (0.02, 0), (4.0, 1)):
         made.clear()
         z = best + torch.tensor([move, -move, 0, 0], dtype=torch.float64)
@@ -104,7 +121,7 @@ def test_a_hessian_serves_while_it_leads_down_fast(monkeypatch):
 
 def test_a_bias_that_is_best_stays():
     logits, weights, mass = rows()
-    z = logits + best_bias_shift(logits, mass, weights)
+    z = logits + best_bias_shift(logits, mass, weights, BiasCurvature())
     before, curvature = z.clone(), BiasCurvature()
     p = torch.softmax(z, 1)
     assert not follow(z, p, weights @ p, mass, weights, curvature).any()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -33,18 +34,31 @@ PACE = 0.2  # of a residual, left by a step: where more is left, the Hessian is 
 _Solver = Callable[[Tensor], Tensor]
 
 
-def best_bias_shift(logits: Logits, mass: Tensor, weights: Tensor, steps: int = 30) -> Tensor:
+@dataclass
+class BiasCurvature:
+    """The last Hessian, factored: near the optimum it serves again and again."""
+
+    solve: _Solver | None = None
+
+
+def best_bias_shift(
+    logits: Logits, mass: Tensor, weights: Tensor, curvature: BiasCurvature, steps: int = 30
+) -> Tensor:
     """The shift u (K,) at the optimum, up to rounding.
 
     A Hessian made near the optimum serves for all further steps; with many classes one serves as
-    long as the residual falls to a fifth with every step.
+    long as the residual falls to a fifth with every step, one of before (`curvature`) too.
     """
     shift, least = torch.zeros_like(mass), float(mass.min())
     last = made = math.inf  # the residual at the last step, and where the Hessian was made
-    many, slow = len(mass) >= MANY_CLASSES, True
+    many = len(mass) >= MANY_CLASSES
+    solve = curvature.solve if many else None
+    slow = solve is None
     precision = torch.float32 if many else torch.float64
     for _ in range(steps):
         renew = slow if many else made > NEAR * least
+        if renew:
+            solve = curvature.solve = None  # its memory serves the next one
         sums, square = _sums_at(logits, shift, weights, precision if renew else None)
         residual = sums - mass
         size = float(residual.abs().max())
@@ -53,18 +67,12 @@ def best_bias_shift(logits: Logits, mass: Tensor, weights: Tensor, steps: int = 
         slow, last = size > PACE * last, size
         if square is not None:
             solve, made = _solver(sums, square), size
+            curvature.solve = solve
             del square
-        shift += _step(solve, residual)
+        shift += _step(cast("_Solver", solve), residual)
         if not many and made * size <= (SQUARED_AWAY * least) ** 2:
             break
     return shift
-
-
-@dataclass
-class BiasCurvature:
-    """The last Hessian, factored: near the optimum it serves for many steps of a fit."""
-
-    solve: _Solver | None = None
 
 
 def follow(

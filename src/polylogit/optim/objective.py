@@ -302,8 +302,7 @@ class SoftmaxObjective:
         logits = logits_of(at)
         if isinstance(logits, Tensor):
             return self._balanced(at.point, self.room().copy_(logits))
-        shift = best_bias_shift(logits, self.mass, self.weights)
-        return self.evaluate(self._with_bias(at.point, shift))
+        return self._balanced_unkept(at.point, logits)
 
     def balanced(self, point: Tensor) -> Evaluation:
         """F and its gradient at these V and their best bias, at the price of `evaluate`.
@@ -314,8 +313,7 @@ class SoftmaxObjective:
             return self.balanced_known(point, self._logits(point))
         if not self.intercept:
             return self.evaluate(point)
-        shift = best_bias_shift(self._recomputed(point), self.mass, self.weights)
-        return self.evaluate(self._with_bias(point, shift))
+        return self._balanced_unkept(point, self._recomputed(point))
 
     def balanced_known(self, point: Tensor, logits: Tensor) -> Evaluation:
         """As `balanced` where Z (N, K) is known already: half the products. Z is used up."""
@@ -355,6 +353,10 @@ class SoftmaxObjective:
         if self.intercept and self.n_classes <= max(FEW_BESIDE, self.design.n_features // 2):
             return self._followed(point, logits, probabilities, sums)
         return self.evaluate_known(point, logits, probabilities)
+
+    def _balanced_unkept(self, point: Tensor, logits: RecomputedLogits) -> Evaluation:
+        shift = best_bias_shift(logits, self.mass, self.weights, self.bias_curvature)
+        return self.evaluate(self._with_bias(point, shift))
 
     def _followed(
         self, point: Tensor, z: Tensor, p: Tensor, sums: Tensor, *, best: bool = False
