@@ -436,7 +436,7 @@ class SparseBlock(Block):
 
     def rmatmul(self, residual: Tensor) -> Tensor:
         start = torch.outer(self._shift(residual).neg(), residual.sum(0))
-        return _add_transposed(start, self.strips(), residual.contiguous()).T
+        return _transposed_product(self.strips(), residual.contiguous(), start).T
 
     def gram(self, weights: Tensor) -> Tensor:
         weighted = self.features.multiply(weights.numpy()[:, None]).tocsr()
@@ -448,9 +448,8 @@ class SparseBlock(Block):
     def gram_diagonal(self, weights: Tensor) -> Tensor:
         shift = self._shift(weights)
         weights, strips = weights.contiguous(), self.strips()
-        none = weights.new_zeros(len(shift), weights.shape[1])
-        squares = _add_transposed(none.clone(), [strip.squared() for strip in strips], weights).T
-        cross = _add_transposed(none, strips, weights).T * shift
+        squares = _transposed_product([strip.squared() for strip in strips], weights).T
+        cross = _transposed_product(strips, weights).T * shift
         return squares - 2 * cross + weights.sum(0)[:, None] * shift.square()
 
     def dense(self, part: slice = _ALL) -> Tensor:
@@ -511,11 +510,13 @@ def _strips(matrix: scipy.sparse.csr_array) -> list[Strip]:
     return [Strip(rows, _as_torch(scipy.sparse.csr_array(matrix[rows].T))) for rows in spans]
 
 
-def _add_transposed(total: Tensor, strips: list[Strip], dense: Tensor) -> Tensor:
-    """Add S' R to `total` (D, K) for R (B, K), on all of torch's threads.
+def _transposed_product(strips: list[Strip], dense: Tensor, start: Tensor | None = None) -> Tensor:
+    """S' R (D, K) for R (B, K), on all of torch's threads; added to `start`, in place, if given.
 
     A row of S' picks rows of R from all over. Those of one strip stay in cache meanwhile.
     """
+    n_features = strips[0].turned.shape[0]
+    total = dense.new_zeros(n_features, dense.shape[1]) if start is None else start
     for strip in strips:
         torch.addmm(total, strip.turned, dense[strip.rows], out=total)
     return total

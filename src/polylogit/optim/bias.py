@@ -51,25 +51,22 @@ def best_bias_shift(
     """
     shift, least = torch.zeros_like(mass), float(mass.min())
     last = made = math.inf  # the residual at the last step, and where the Hessian was made
-    many = len(mass) >= MANY_CLASSES
-    solve = curvature.solve if many else None
-    slow = solve is None
+    many, slow = len(mass) >= MANY_CLASSES, curvature.solve is None
     precision = torch.float32 if many else torch.float64
     for _ in range(steps):
         renew = slow if many else made > NEAR * least
         if renew:
-            solve = curvature.solve = None  # its memory serves the next one
+            curvature.solve = None  # its memory serves the next one
         sums, square = _sums_at(logits, shift, weights, precision if renew else None)
         residual = sums - mass
         size = float(residual.abs().max())
-        if _is_rounding(residual, size / last):
+        if is_rounding(size, size / last):
             break
         slow, last = size > PACE * last, size
         if square is not None:
-            solve, made = _solver(sums, square), size
-            curvature.solve = solve
+            curvature.solve, made = _solver(sums, square), size
             del square
-        shift += _step(cast("_Solver", solve), residual)
+        shift += _step(cast("_Solver", curvature.solve), residual)
         if not many and made * size <= (SQUARED_AWAY * least) ** 2:
             break
     return shift
@@ -95,8 +92,8 @@ def follow(
     enough, steps = (BEST, BEST_STEPS) if best else (SETTLED, FOLLOWING_STEPS)
     for _ in range(steps):
         residual = sums - mass
-        size = float((residual.abs() / mass).max())
-        if size <= enough[logits.dtype] or _is_rounding(residual, size / last, logits.dtype):
+        largest, size = float(residual.abs().max()), float((residual.abs() / mass).max())
+        if size <= enough[logits.dtype] or is_rounding(largest, size / last, logits.dtype):
             break
         solve = None if best and factor is None else curvature.solve
         if solve is None or size > PACE * last:
@@ -109,9 +106,8 @@ def follow(
     return total
 
 
-def _is_rounding(residual: Tensor, pace: float, dtype: torch.dtype = torch.float64) -> bool:
-    """Whether what is left is, for the last step left so much of what was."""
-    size = float(residual.abs().max())
+def is_rounding(size: float, pace: float, dtype: torch.dtype = torch.float64) -> bool:
+    """Whether the largest residual is no more, for the last step left so much of what was."""
     return size <= BALANCED or (size < BLURRED[dtype] and pace >= 0.5)
 
 

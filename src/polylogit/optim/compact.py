@@ -19,7 +19,7 @@ from scipy.linalg.lapack import dgesv
 from torch import Tensor
 
 from polylogit.design import DenseDesign
-from polylogit.optim.bias import BALANCED, LONGEST_STEP
+from polylogit.optim.bias import LONGEST_STEP, is_rounding
 from polylogit.optim.logits import Logits
 from polylogit.optim.objective import (
     SoftmaxCurvature,
@@ -99,8 +99,8 @@ class CompactObjective(SoftmaxObjective):
         last = math.inf
         for _ in range(BIAS_STEPS if self.intercept else 0):
             size = float(np.abs(at.gradient.numpy()[:, -1]).max())
-            if size <= BALANCED or (size < 1e-12 and size >= 0.5 * last):
-                break  # what is left is rounding
+            if is_rounding(size, size / last):
+                break
             last, step = size, self._bias_step(at)
             point = at.point.clone()
             point[:, -1] += torch.from_numpy(step)

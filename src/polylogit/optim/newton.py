@@ -8,13 +8,10 @@ Nocedal & Wright, Numerical Optimization (2006), section 3.3.
 
 from __future__ import annotations
 
-import torch
-
 from polylogit.optim.line_search import lowest
 from polylogit.optim.preconditioner import solved
-from polylogit.optim.problem import Evaluation, Problem, Solver
+from polylogit.optim.problem import ROUNDING, Evaluation, Problem, Solver
 
-ROUNDING = 4 * torch.finfo(torch.float64).eps  # of F: a rise that is none
 FLAT = 0.3  # of the first slope along a step: flatter than that, the full step is taken
 
 

@@ -304,6 +304,11 @@ class SoftmaxObjective:
             return self._balanced(at.point, self.room().copy_(logits))
         return self._balanced_unkept(at.point, logits)
 
+    def is_settled(self, at: Evaluation) -> bool:
+        """Whether the bias is so near its best that it hides nothing of the gap worth a look."""
+        off = self.expand(self.split_gradient(at.gradient)[1]).abs()
+        return bool((off <= SETTLED[self.dtype] * self.mass).all())
+
     def balanced(self, point: Tensor) -> Evaluation:
         """F and its gradient at these V and their best bias, at the price of `evaluate`.
 
@@ -321,17 +326,16 @@ class SoftmaxObjective:
             return self.evaluate_known(point, logits, softmax(logits, self.room()))
         return self._balanced(point, logits)
 
-    def is_settled(self, at: Evaluation) -> bool:
-        """Whether the bias is so near its best that it hides nothing of the gap worth a look."""
-        off = self.expand(self.split_gradient(at.gradient)[1]).abs()
-        return bool((off <= SETTLED[self.dtype] * self.mass).all())
-
     def _balanced(self, point: Tensor, logits: Tensor) -> Evaluation:
         p, sums = self.room(), torch.zeros(self.n_classes, dtype=torch.float64)
         for rows in chunks(*logits.shape):
             softmax(logits[rows], p[rows])
             sums += self.weights[rows].to(p.dtype) @ p[rows]
         return self._followed(point, logits, p, sums, best=True)
+
+    def _balanced_unkept(self, point: Tensor, logits: RecomputedLogits) -> Evaluation:
+        shift = best_bias_shift(logits, self.mass, self.weights, self.bias_curvature)
+        return self.evaluate(self._with_bias(point, shift))
 
     def _with_bias(self, point: Tensor, shift: Tensor) -> Tensor:
         """The point with its bias moved by u (K,)."""
@@ -353,10 +357,6 @@ class SoftmaxObjective:
         if self.intercept and self.n_classes <= max(FEW_BESIDE, self.design.n_features // 2):
             return self._followed(point, logits, probabilities, sums)
         return self.evaluate_known(point, logits, probabilities)
-
-    def _balanced_unkept(self, point: Tensor, logits: RecomputedLogits) -> Evaluation:
-        shift = best_bias_shift(logits, self.mass, self.weights, self.bias_curvature)
-        return self.evaluate(self._with_bias(point, shift))
 
     def _followed(
         self, point: Tensor, z: Tensor, p: Tensor, sums: Tensor, *, best: bool = False

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+import torch
 from torch import Tensor
+
+ROUNDING = 4 * torch.finfo(torch.float64).eps  # a relative change of F that is none
 
 
 @dataclass(frozen=True)

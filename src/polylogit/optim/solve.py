@@ -16,7 +16,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -40,6 +39,7 @@ from polylogit.optim.objective import (
 )
 from polylogit.optim.penalty import ElasticNet, Penalty, Ridge
 from polylogit.optim.problem import (
+    ROUNDING,
     Certificate,
     Evaluation,
     KinkedProblem,
@@ -57,7 +57,6 @@ from polylogit.optim.trail import Trail
 DOUBLE_WORK = 2e7  # multiply-adds of a written-out Hessian up to which it is made in float64
 POLISH_WORK = 2e9  # multiply-adds of a written-out Hessian that nobody waits for
 POLISH = 1e-4  # of tol: where steps cost next to nothing, go on to here
-STUCK = 4 * torch.finfo(torch.float64).eps  # a relative fall of F that is but rounding
 FAST_WORK = 4e6  # multiply-adds of a pass from which float32 pays
 CLOSER = 0.5  # of the smallest gap so far: progress, even where F is too flat to show it
 PATIENCE = 3  # steps without progress before a fit counts as stalled
@@ -234,7 +233,7 @@ _NEWTON = _Stage("newton", newton)
 _NEWTON_CG = _Stage("newton-cg", newton_cg)
 _LBFGS = _Stage("lbfgs", lbfgs)
 _PROXIMAL = _Stage("proximal", proximal_newton)
-_FAST_LBFGS = _Stage("lbfgs", partial(lbfgs, dtype=torch.float32), torch.float32)
+_FAST_LBFGS = _Stage("lbfgs", lbfgs, torch.float32)
 
 
 def _stages(
@@ -419,7 +418,7 @@ class _Run:
             gap = estimate(self.objective, self.at)
             self._note(gap)
             fall, last = last - self.at.value, self.at.value
-            stuck = fall <= STUCK * max(1.0, abs(last))
+            stuck = fall <= ROUNDING * max(1.0, abs(last))
             if (stuck or gap <= self.aim or fall <= self.aim) and self._certified(gap, fall):
                 return Status.CERTIFIED
             closer = gap < CLOSER * min(gaps, default=math.inf)
@@ -456,8 +455,9 @@ class _Run:
         return self.balanced
 
     def _solver(self, objective: SoftmaxObjective) -> Solver:
-        if self.trail is not None and self.stage.name == "lbfgs":
-            return lbfgs(objective, self.at, self.trail.pairs, self.stage.dtype)
+        if self.stage.solver is lbfgs:
+            pairs = None if self.trail is None else self.trail.pairs
+            return lbfgs(objective, self.at, pairs, self.stage.dtype)
         return self.stage.solver(objective, self.at)
 
     def _certified(self, gap: float, fall: float) -> bool:
