@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from polylogit.design import design_of
-from polylogit.optim.objective import Distributions, Labels, SoftmaxObjective, contrast_basis
+from polylogit.optim.objective import SoftmaxObjective, contrast_basis
 from polylogit.optim.penalty import Ridge
+from polylogit.optim.targets import Distributions, Labels
 from polylogit.stored import Spill, StoredRows
 
 ALL = slice(None)

@@ -21,9 +21,9 @@ from polylogit.design import Design, design_of
 from polylogit.errors import DataError, OptionError, SchemaError, TargetError
 from polylogit.model import SoftmaxModel
 from polylogit.optim.device import CPU, checked_device
-from polylogit.optim.objective import Distributions, Labels, Targets
 from polylogit.optim.problem import Progress, Solution, Status
 from polylogit.optim.solve import Keep, Settings, solve
+from polylogit.optim.targets import Distributions, Labels, Targets
 from polylogit.schema import Label, listed
 from polylogit.storage import Path
 from polylogit.stored import StoredRows

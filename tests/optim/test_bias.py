@@ -65,6 +65,49 @@ def test_with_many_classes_a_hessian_of_before_serves_while_it_leads_down_fast(m
         assert bool(made) == renewed
 
 
+def test_sums_that_are_known_save_a_look_at_the_logits(monkeypatch):
+    monkeypatch.setattr(module, "MANY_CLASSES", 2)
+    logits, weights, mass = rows()
+    looks, sums_at, curvature = [], module._sums_at, BiasCurvature()
+    monkeypatch.setattr(module, "_sums_at", lambda *a: looks.append(1) or sums_at(*a))
+    z = logits + best_bias_shift(logits, mass, weights, curvature)
+    z += 1e-3 * torch.tensor([1, -1, 0, 0], dtype=torch.float64)
+    found, made = [], []
+    for sums in (None, weights @ torch.softmax(z, 1)):
+        looks.clear()
+        found.append(best_bias_shift(z, mass, weights, curvature, sums=sums))
+        made.append(len(looks))
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-15)
+    assert made[1] == made[0] - 1
+
+
+def test_in_float32_it_ends_where_the_rest_is_next_to_nothing(monkeypatch):
+    logits, weights, mass = rows(dtype=torch.float32)
+    looks, sums_at = [], module._sums_at
+    monkeypatch.setattr(module, "_sums_at", lambda *a: looks.append(1) or sums_at(*a))
+    shift = best_bias_shift(logits, mass, weights, BiasCurvature())
+    left = weights @ torch.softmax(logits.double() + shift, 1) - mass
+    assert float((left.abs() / mass).max()) <= 2 * module.BEST[torch.float32]
+    quick = len(looks)
+    looks.clear()
+    best_bias_shift(logits.double(), mass, weights, BiasCurvature())
+    assert quick <= len(looks)
+
+
+def test_of_a_large_square_only_what_a_factor_reads_is_made(monkeypatch):
+    p = torch.softmax(rows(n=30, k=20)[0], 1)
+    weights = torch.rand(30, dtype=torch.float64)
+    whole, part = (torch.zeros(20, 20, dtype=torch.float64) for _ in range(2))
+    module._add_squares(whole, p, weights)
+    torch.testing.assert_close(whole, p.T @ (weights[:, None] * p))
+    monkeypatch.setattr(module, "MANY_CLASSES", 20)
+    module._add_squares(part, p, weights)
+    torch.testing.assert_close(part.tril(), whole.tril())
+    assert not part[0, 3:].any()
+    lift = torch.eye(20, dtype=torch.float64)
+    torch.testing.assert_close(module.cholesky(part + lift), module.cholesky(whole + lift))
+
+
 def test_it_is_found_even_where_every_row_is_saturated():
     logits = torch.tensor([[900.0, 0.0], [0.0, 900.0], [900.0, 0.0]], dtype=torch.float64)
     weights = torch.full((3,), 1 / 3, dtype=torch.float64)

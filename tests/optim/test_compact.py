@@ -8,8 +8,9 @@ import torch
 
 from polylogit.design import design_of
 from polylogit.optim.compact import COMPACT_WORK, CompactObjective, is_compact
-from polylogit.optim.objective import Distributions, Labels, SoftmaxObjective, contrast_basis
+from polylogit.optim.objective import SoftmaxObjective, contrast_basis
 from polylogit.optim.penalty import ElasticNet, Ridge
+from polylogit.optim.targets import Distributions, Labels
 
 SAME = {"rtol": 1e-12, "atol": 1e-14}
 

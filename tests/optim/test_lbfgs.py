@@ -33,13 +33,24 @@ def test_it_ends_where_nothing_leads_down():
     assert list(lbfgs(bowl, still)) == []
 
 
-def test_the_curvature_model_is_asked_for_anew_now_and_then():
+def test_it_goes_on_from_a_better_point_that_it_is_given():
+    toy = LogCosh()
+    steps = lbfgs(toy, toy.evaluate(toy.far))
+    left = next(steps)
+    better = toy.evaluate(0.1 * left.point)
+    assert better.value < left.value
+    assert steps.send(better).value < better.value
+
+
+@pytest.mark.parametrize(("free", "times"), [(True, 2), (False, 3)])
+def test_the_curvature_model_is_asked_for_anew_now_and_then(free, times, monkeypatch):
+    monkeypatch.setattr(ToyLine, "trials_are_free", free)
     toy, asked = LogCosh(), []
     first = toy.preconditioner
     toy.preconditioner = lambda at: asked.append(at) or first(at)
-    for _ in itertools.islice(lbfgs(toy, toy.evaluate(toy.far)), 8):
+    for _ in itertools.islice(lbfgs(toy, toy.evaluate(toy.far)), 17):
         pass
-    assert len(asked) == 2
+    assert len(asked) == times
 
 
 def test_pairs_follow_a_change_of_the_penalty_exactly():

@@ -9,10 +9,10 @@ from sklearn.datasets import load_digits, load_wine
 from polylogit.design import design_of
 from polylogit.optim import objective, preconditioner
 from polylogit.optim import solve as module
-from polylogit.optim.objective import Labels
 from polylogit.optim.path import solve_path
 from polylogit.optim.problem import Status
 from polylogit.optim.solve import Settings, solve
+from polylogit.optim.targets import Labels
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:600], Y[:600]

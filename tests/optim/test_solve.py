@@ -14,10 +14,10 @@ from polylogit.design import design_of
 from polylogit.errors import OptionError, SolveError, TargetError
 from polylogit.optim import objective as objective_module
 from polylogit.optim import solve as module
-from polylogit.optim.objective import Distributions, Labels
 from polylogit.optim.preconditioner import DiagonalPreconditioner, GramPreconditioner
 from polylogit.optim.problem import Status
 from polylogit.optim.solve import Settings, solve
+from polylogit.optim.targets import Distributions, Labels
 
 
 def run(X, y, alpha=0.01, *, start=None, progress=None, weights=None, intercept=True, **settings):
@@ -218,6 +218,20 @@ def test_what_float32_has_found_is_proven_by_two_reads(settled, reads, monkeypat
     last = solution.statistics.history[-2]
     proof = solution.statistics.passes - last.passes
     assert proof == reads  # logits and gradient in float64; before, if due, a look at the best bias
+
+
+def test_a_look_at_the_best_bias_that_does_not_end_it_is_not_lost(monkeypatch):
+    """Its point is a better one, and the next step sets out from there."""
+    monkeypatch.setattr(objective_module, "LOGITS_BYTES", 0)  # a look takes several passes
+    kind, found, left = objective_module.SoftmaxObjective, [], []
+    best, line = kind.with_best_bias, kind.line
+    monkeypatch.setattr(kind, "with_best_bias", lambda *a: found.append(best(*a)) or found[-1])
+    monkeypatch.setattr(kind, "line", lambda o, at, d: left.append(at) or line(o, at, d))
+    rng, y = np.random.default_rng(0), np.arange(300) % 40
+    X = rng.normal(size=(40, 10))[y] + rng.normal(size=(300, 10))
+    assert run(X, y, alpha=1e-3, solver="lbfgs", dtype="float32", tol=1e-7).certified
+    assert len(found) == 2
+    assert any(at is found[0] for at in left)
 
 
 def hard():

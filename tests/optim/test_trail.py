@@ -5,8 +5,9 @@ from sklearn.datasets import load_wine
 
 from polylogit.design import design_of
 from polylogit.optim import objective as module
-from polylogit.optim.objective import Labels, SoftmaxObjective, contrast_basis
+from polylogit.optim.objective import SoftmaxObjective, contrast_basis
 from polylogit.optim.penalty import Ridge
+from polylogit.optim.targets import Labels
 from polylogit.optim.trail import CARRIED, SHARP, Trail
 
 X, Y = load_wine(return_X_y=True)

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from polylogit.optim.logits import row_slices
 from polylogit.optim.newton import newton
-from polylogit.optim.objective import SoftmaxObjective, contrast_basis, logits_of, written_out
+from polylogit.optim.objective import SoftmaxObjective, contrast_basis, logits_of
 from polylogit.optim.penalty import Ridge
 from polylogit.optim.preconditioner import cholesky
 from polylogit.optim.problem import Evaluation
+from polylogit.optim.targets import written_out
 from polylogit.training import Fit, Prepared
 
 CLOSE, ROUGH = 1e-10, 1e-6  # nats per row still to gain: else the Hessian is made again, closer

@@ -27,8 +27,9 @@ from polylogit.design import Block
 from polylogit.diagnostics.optimum import objective_of
 from polylogit.optim.logits import row_slices
 from polylogit.optim.newton_cg import newton_cg
-from polylogit.optim.objective import SoftmaxObjective, logits_of, written_out
+from polylogit.optim.objective import SoftmaxObjective, logits_of
 from polylogit.optim.problem import Evaluation, Preconditioner
+from polylogit.optim.targets import written_out
 from polylogit.training import Fit, Prepared
 
 FAST = torch.float32

@@ -40,8 +40,8 @@ from polylogit.diagnostics.outcome import INFLUENCE, LOSS_CHANGE
 from polylogit.diagnostics.vector_scaling import VectorScaling, logits_at, solved
 from polylogit.model import SoftmaxModel
 from polylogit.optim.logits import row_slices
-from polylogit.optim.objective import Labels
 from polylogit.optim.solve import Settings
+from polylogit.optim.targets import Labels
 from polylogit.schema import Schema
 from polylogit.training import Prepared
 

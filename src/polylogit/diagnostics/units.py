@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polylogit.data.dataset import Dataset
 from polylogit.errors import OptionError
-from polylogit.optim.objective import written_out
+from polylogit.optim.targets import written_out
 from polylogit.training import Prepared
 
 ALONE = 1e-9  # of the weight of a class: nothing is left of it

@@ -17,10 +17,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from polylogit.optim.logits import Logits, chunks, parts, row_sums, softmax
+from polylogit.optim.logits import Logits, chunks, parts, row_slices, row_sums, softmax
 from polylogit.optim.preconditioner import cholesky
 
 MANY_CLASSES = 2048  # from here on a K x K matrix is made in float32, and not in every step
+PANELS = 8  # of a matrix of which only the part below the diagonal is made: 9/16 of the work
 BALANCED = 4e-16  # sums of residuals that are but rounding
 BLURRED = {torch.float32: 1e-4, torch.float64: 1e-12}  # sums that may be, if they fall no more
 SQUARED_AWAY = 1e-8  # of the mass of a class: one more step of Newton's leaves but rounding
@@ -42,29 +43,38 @@ class BiasCurvature:
 
 
 def best_bias_shift(
-    logits: Logits, mass: Tensor, weights: Tensor, curvature: BiasCurvature, steps: int = 30
+    logits: Logits,
+    mass: Tensor,
+    weights: Tensor,
+    curvature: BiasCurvature,
+    *,
+    sums: Tensor | None = None,
+    steps: int = 30,
 ) -> Tensor:
-    """The shift u (K,) at the optimum, up to rounding.
+    """The shift u (K,) at the optimum, up to rounding of the logits.
 
     A Hessian made near the optimum serves for all further steps; with many classes one serves as
-    long as the residual falls to a fifth with every step, one of before (`curvature`) too.
+    long as the residual falls to a fifth with every step, one of before (`curvature`) too: then
+    `sums`, sum_i s_i p_i (K,) at no shift, save a look at the logits.
     """
-    shift, least = torch.zeros_like(mass), float(mass.min())
+    shift, least, enough = torch.zeros_like(mass), float(mass.min()), BEST[logits.dtype]
     last = made = math.inf  # the residual at the last step, and where the Hessian was made
     many, slow = len(mass) >= MANY_CLASSES, curvature.solve is None
     precision = torch.float32 if many else torch.float64
     for _ in range(steps):
-        renew = slow if many else made > NEAR * least
+        square, renew = None, slow if many else made > NEAR * least
         if renew:
             curvature.solve = None  # its memory serves the next one
-        sums, square = _sums_at(logits, shift, weights, precision if renew else None)
-        residual = sums - mass
+        if renew or sums is None:
+            sums, square = _sums_at(logits, shift, weights, precision if renew else None)
+        residual, sums = sums - mass, None
         size = float(residual.abs().max())
-        if is_rounding(size, size / last):
+        near = float((residual.abs() / mass).max()) <= enough
+        if near or is_rounding(size, size / last, logits.dtype):
             break
         slow, last = size > PACE * last, size
         if square is not None:
-            curvature.solve, made = _solver(sums, square), size
+            curvature.solve, made = _solver(residual + mass, square), size
             del square
         shift += _step(cast("_Solver", curvature.solve), residual)
         if not many and made * size <= (SQUARED_AWAY * least) ** 2:
@@ -160,8 +170,8 @@ def _sums_at(
     if hessian is not None:
         square = torch.zeros(n_classes, n_classes, dtype=hessian)
     for rows, z in parts(logits, 1 if square is None else n_classes // 16):
-        p = softmax(z + shift)
-        sums += weights[rows] @ p
+        p = softmax(z + shift.to(z.dtype))
+        sums += (weights[rows].to(p.dtype) @ p).double()
         if square is not None:
             _add_squares(square, p.to(square.dtype), weights[rows])
     return sums, square
@@ -179,5 +189,9 @@ def _square(probabilities: Tensor, weights: Tensor, scale: Tensor | None) -> Ten
 
 
 def _add_squares(square: Tensor, p: Tensor, weights: Tensor) -> None:
-    """Add sum_i s_i p_i p_i' of some rows, in place."""
-    square.addmm_((p * weights[:, None].to(p.dtype)).T, p)
+    """Add sum_i s_i p_i p_i' of some rows, in place; of a large one, all that `cholesky` reads."""
+    weighted, n_classes = p * weights[:, None].to(p.dtype), len(square)
+    panel = n_classes if n_classes < MANY_CLASSES else -(-n_classes // PANELS)
+    for columns in row_slices(n_classes, panel):
+        below = slice(columns.start, n_classes)
+        square[below, columns].addmm_(weighted[:, below].T, p[:, columns])

@@ -21,15 +21,10 @@ from torch import Tensor
 from polylogit.design import DenseDesign
 from polylogit.optim.bias import LONGEST_STEP, is_rounding
 from polylogit.optim.logits import Logits
-from polylogit.optim.objective import (
-    SoftmaxCurvature,
-    SoftmaxObjective,
-    contrast_basis,
-    logits_of,
-    written_out,
-)
+from polylogit.optim.objective import SoftmaxCurvature, SoftmaxObjective, contrast_basis, logits_of
 from polylogit.optim.penalty import Ridge
 from polylogit.optim.problem import Evaluation
+from polylogit.optim.targets import written_out
 
 COMPACT_WORK = 4e6  # multiply-adds of a Hessian up to which calls cost more
 MOST_CLASSES = 4  # a Hessian has one block for every pair of contrasts

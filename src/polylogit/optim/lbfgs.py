@@ -21,6 +21,7 @@ from polylogit.optim.problem import Evaluation, Preconditioner, Problem, Solver
 
 MEMORY = 10  # steps
 RENEW = frozenset({4, 25, 80, 200, 400, 800})  # steps after which the curvature has changed enough
+RENEW_DEAR = frozenset({4, 15, 30, 50, 80, 120, 200, 400, 800})  # the same, where steps are dear
 FLAT = 0.25  # of the first slope: how flat the end of a step must be
 ROUGH = 0.7  # the same, where every trial costs a pass
 SHARP = 0.01  # the same, where the flat end turned out to lie higher than the start
@@ -73,9 +74,9 @@ def lbfgs(
     Directions are made in `dtype`.
     """
     pairs = deque(maxlen=MEMORY) if pairs is None else _recast(pairs, dtype)
-    precondition, count = problem.preconditioner(at), 0
+    precondition, count, renew = problem.preconditioner(at), 0, RENEW
     while True:
-        if count in RENEW:
+        if count in renew:
             precondition = problem.preconditioner(at)
         first = _scaled(pairs, precondition)
         direction = two_loops(at.gradient.to(dtype), pairs, first).to(at.gradient.dtype).neg_()
@@ -83,6 +84,7 @@ def lbfgs(
         if not slope < 0:
             return
         line = problem.line(at, direction)
+        renew = RENEW if line.trials_are_free else RENEW_DEAR
         t = lowest(line, slope, tolerance=FLAT if line.trials_are_free else ROUGH)
         following = line.evaluate(t)
         if following.value > at.value + RISE * abs(at.value):  # flat enough, and yet uphill
@@ -91,7 +93,7 @@ def lbfgs(
         remember(pairs, at, following, dtype)
         at, count = following, count + 1
         del line  # its memory serves the next one
-        yield at
+        at = (yield at) or at
 
 
 def two_loops(gradient: Tensor, pairs: Sequence[Pair], first: Callable[[Tensor], Tensor]) -> Tensor:

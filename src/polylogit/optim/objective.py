@@ -25,7 +25,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from typing import cast
 
@@ -50,6 +50,7 @@ from polylogit.optim.logits import (
     row_sums,
     softmax,
 )
+from polylogit.optim.own_rows import OwnRows, OwnRowsPreconditioner, has_own_rows, own_rows
 from polylogit.optim.penalty import ElasticNet, Penalty
 from polylogit.optim.preconditioner import (
     ClassDiagonalPreconditioner,
@@ -59,6 +60,7 @@ from polylogit.optim.preconditioner import (
     Kept,
 )
 from polylogit.optim.problem import Evaluation, Line, Preconditioner
+from polylogit.optim.targets import Labels, Targets
 
 LOGITS_BYTES = 2**28  # of one matrix of logits; a line search keeps four, or none
 PRODUCT_BYTES = 4 * 2**20  # of features times probabilities at a time, to stay in cache
@@ -68,86 +70,6 @@ PRODUCTS_SAVED = 400  # with the Hessian, by writing it out
 WIDEST_GRAM = 4096  # features; beyond, the preconditioner is diagonal
 
 Reduce = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Targets given as class codes (N,): t_i = (1 - e) onehot(y_i) + e/K with smoothing e."""
-
-    codes: Tensor
-    n_classes: int
-    smoothing: float = 0.0
-
-    def dot(self, logits: Tensor, rows: slice) -> Tensor:
-        """t_i . z_i (B,)."""
-        picked = logits.gather(1, self.codes[rows, None]).squeeze(1)
-        if not self.smoothing:
-            return picked
-        return (1 - self.smoothing) * picked + self.smoothing * logits.mean(1)
-
-    def losses(self, logits: Tensor, probabilities: Tensor, rows: slice) -> Tensor:
-        """lse(z_i) - t_i . z_i (B,) where P = softmax(Z) is known."""
-        if not self.smoothing and logits.device.type == "cpu":  # elsewhere a look is a wait
-            picked = probabilities.gather(1, self.codes[rows, None]).squeeze(1)
-            if float(picked.min()) >= torch.finfo(picked.dtype).tiny:
-                return picked.log_().neg_()
-        return _lse(logits, probabilities) - self.dot(logits, rows)
-
-    def subtract_from(self, probabilities: Tensor, rows: slice) -> Tensor:
-        """P - T (B, K), in place."""
-        codes = self.codes[rows, None]
-        taken = torch.full(codes.shape, self.smoothing - 1.0, dtype=probabilities.dtype)
-        probabilities.scatter_add_(1, codes, taken)
-        return (
-            probabilities.sub_(self.smoothing / self.n_classes) if self.smoothing else probabilities
-        )
-
-    def to(self, device: torch.device) -> Labels:
-        """The same on another device."""
-        return replace(self, codes=self.codes.to(device))
-
-    def mass(self, weights: Tensor) -> Tensor:
-        """sum_i s_i t_i (K,): the weight of each class."""
-        counts = torch.bincount(self.codes, weights, self.n_classes)
-        if not self.smoothing:
-            return counts
-        return (1 - self.smoothing) * counts + self.smoothing * weights.sum() / self.n_classes
-
-
-@dataclass(frozen=True)
-class Distributions:
-    """Targets given as rows of the simplex (N, K)."""
-
-    rows_of: Tensor
-
-    def dot(self, logits: Tensor, rows: slice) -> Tensor:
-        """t_i . z_i (B,)."""
-        return (self.rows_of[rows] * logits).sum(1)
-
-    def losses(self, logits: Tensor, probabilities: Tensor, rows: slice) -> Tensor:
-        """lse(z_i) - t_i . z_i (B,) where P = softmax(Z) is known."""
-        return _lse(logits, probabilities) - self.dot(logits, rows)
-
-    def subtract_from(self, probabilities: Tensor, rows: slice) -> Tensor:
-        """P - T (B, K), in place."""
-        return probabilities.sub_(self.rows_of[rows])
-
-    def to(self, device: torch.device) -> Distributions:
-        """The same on another device."""
-        return replace(self, rows_of=self.rows_of.to(device))
-
-    def mass(self, weights: Tensor) -> Tensor:
-        """sum_i s_i t_i (K,): the weight of each class."""
-        return weights @ self.rows_of
-
-
-Targets = Labels | Distributions
-
-
-def written_out(targets: Targets, n_rows: int, n_classes: int) -> Tensor:
-    """T (N, K) in float64, whatever holds the targets: P - T at P = 0."""
-    nothing = torch.zeros(n_rows, n_classes, dtype=torch.float64)
-    return -targets.subtract_from(nothing, slice(0, n_rows))
 
 
 @dataclass(frozen=True)
@@ -174,6 +96,7 @@ class SoftmaxObjective:
     kept: Kept | None = None  # sums of the preconditioner that may be used again
     bias_curvature: BiasCurvature = field(default_factory=BiasCurvature)
     rooms: Rooms = field(default_factory=Rooms)
+    own: list[OwnRows] = field(default_factory=list)  # one at most: made when first asked for
 
     # ------------------------------------------------------------------ the Problem's questions
 
@@ -236,7 +159,8 @@ class SoftmaxObjective:
     def preconditioner(self, at: Evaluation) -> Preconditioner:
         """One matrix for all classes, rows weighted by (1 - |p_i|^2)/(K - 1), scaled for each.
 
-        Designs too wide for a D x D matrix get the diagonal of the Hessian itself.
+        Designs too wide for a D x D matrix get the diagonal of the Hessian itself. Where a class
+        has few rows, they are apart (`polylogit.optim.own_rows`).
         """
         logits = logits_of(at)
         if isinstance(logits, RecomputedLogits):
@@ -246,10 +170,45 @@ class SoftmaxObjective:
             diagonals = self._bordered_diagonal(self._sums_near(logits, self._curvature_diagonal))
             return (DiagonalPreconditioner if alike else ClassDiagonalPreconditioner)(diagonals)
         ridge = torch.diag(self.ridge_columns())
+        if isinstance(self.targets, Labels) and not alike and self._has_own_rows(at):
+            return self._with_own_rows(self.targets.codes, logits, ridge)
         if alike:
             return GramPreconditioner(self._sums_near(logits, self._curvature_gram) + ridge)
         gram, diagonals = self._split_sums(self._sums_near(logits, self._curvatures))
         return ClassPreconditioner(gram + ridge, self._bordered_diagonal(diagonals))
+
+    def _has_own_rows(self, at: Evaluation) -> bool:
+        """Whether the rows of a class matter to it alone: there are few, and they are told apart.
+
+        Sums that are kept for other fits are those of all rows.
+        """
+        few = self.kept is None and has_own_rows(self.design, self.n_classes)
+        return few and not self._sees_nothing(at.point)
+
+    def _with_own_rows(self, codes: Tensor, logits: Logits, ridge: Tensor) -> OwnRowsPreconditioner:
+        """As `ClassPreconditioner`, with the rows of a class apart from the rest."""
+        own, shares = self._own_rows(codes), torch.zeros(len(codes), dtype=self.fast)
+        taken = own.is_among(len(codes))
+
+        def contribution(block: Block) -> Tensor:
+            spreads = _spreads(_probabilities_in(logits, block).to(self.fast), block, self.weights)
+            mine = codes[block.rows, None]
+            own_part = spreads.gather(1, mine)
+            shares[block.rows] = own_part.squeeze(1)
+            spreads.scatter_(1, mine, own_part * ~taken[block.rows, None])
+            gram = _bordered_gram(block, row_sums(spreads) / (self.n_classes - 1))
+            return torch.cat([gram, _weighted_diagonal(block, spreads)])
+
+        gram, diagonals = self._split_sums(self._sum(contribution, self.fast))
+        diagonals = self._bordered_diagonal(diagonals)
+        return OwnRowsPreconditioner(gram + ridge, diagonals, own.features, own.picked(shares))
+
+    def _own_rows(self, codes: Tensor) -> OwnRows:
+        """The rows of every class, copied once in a fit."""
+        if not self.own:
+            made = own_rows(self.design, codes, self.n_classes, self.intercept, self.fast)
+            self.own.append(made)
+        return self.own[0]
 
     def _sums_near(self, logits: Logits, make: Callable[[Logits], Tensor]) -> Tensor:
         """What `make` makes, or has made where the rows' curvature was about the same."""
@@ -297,12 +256,13 @@ class SoftmaxObjective:
 
         Newton's method on K unknowns over kept logits; one pass, for the gradient, at the end.
         """
-        if not self.intercept or float(self.split_gradient(at.gradient)[1].abs().max()) <= BALANCED:
+        slope = self.split_gradient(at.gradient)[1]
+        if not self.intercept or float(slope.abs().max()) <= BALANCED:
             return at
         logits = logits_of(at)
         if isinstance(logits, Tensor):
             return self._balanced(at.point, self.room().copy_(logits))
-        return self._balanced_unkept(at.point, logits)
+        return self._balanced_unkept(at.point, logits, self.mass + self.expand(slope))
 
     def is_settled(self, at: Evaluation) -> bool:
         """Whether the bias is so near its best that it hides nothing of the gap worth a look."""
@@ -333,8 +293,11 @@ class SoftmaxObjective:
             sums += self.weights[rows].to(p.dtype) @ p[rows]
         return self._followed(point, logits, p, sums, best=True)
 
-    def _balanced_unkept(self, point: Tensor, logits: RecomputedLogits) -> Evaluation:
-        shift = best_bias_shift(logits, self.mass, self.weights, self.bias_curvature)
+    def _balanced_unkept(
+        self, point: Tensor, logits: RecomputedLogits, sums: Tensor | None = None
+    ) -> Evaluation:
+        known = self.mass, self.weights, self.bias_curvature
+        shift = best_bias_shift(logits, *known, sums=sums)
         return self.evaluate(self._with_bias(point, shift))
 
     def _with_bias(self, point: Tensor, shift: Tensor) -> Tensor:
@@ -579,11 +542,6 @@ def _mean_product(p: Tensor, dz: Tensor, share: Tensor, alike: float | None) -> 
     return float(share @ row_sums(p * dz).double())
 
 
-def _lse(logits: Tensor, probabilities: Tensor) -> Tensor:
-    """lse(z_i) (B,) where softmax(z_i) is known: the largest entry has p = exp(z - lse) >= 1/K."""
-    return logits.amax(1) - probabilities.amax(1).log()
-
-
 def _probabilities_in(logits: Logits, block: Block) -> Tensor:
     """P of a block's rows (B, K); one row, repeated, where all are alike."""
     z = logits_in(logits, block)
@@ -611,8 +569,17 @@ def _gram_diagonal(block: Block, p: Tensor, weights: Tensor) -> Tensor:
         share, one = weights[block.rows, None].to(p.dtype), p[0]
         diagonal = torch.cat([block.gram_diagonal(share), share.sum(0)[:, None]], 1)
         return torch.outer(one - one.square(), diagonal[0])
-    spread = (p - p.square()).mul_(weights[block.rows, None].to(p.dtype))
-    return torch.cat([block.gram_diagonal(spread), spread.sum(0)[:, None]], 1)
+    return _weighted_diagonal(block, _spreads(p, block, weights))
+
+
+def _spreads(p: Tensor, block: Block, weights: Tensor) -> Tensor:
+    """s_i p_ik (1 - p_ik) of a block's rows (B, K)."""
+    return (p - p.square()).mul_(weights[block.rows, None].to(p.dtype))
+
+
+def _weighted_diagonal(block: Block, weights: Tensor) -> Tensor:
+    """The diagonal of [X 1]' diag(w_k) [X 1] (K, D + 1) for w (B, K)."""
+    return torch.cat([block.gram_diagonal(weights), weights.sum(0)[:, None]], 1)
 
 
 def contrast_basis(n_classes: int) -> Tensor:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor
 
 from polylogit.design import Design
-from polylogit.optim.objective import Targets
 from polylogit.optim.problem import Progress, Solution, Status
 from polylogit.optim.solve import Settings, solve
+from polylogit.optim.targets import Targets
 from polylogit.optim.trail import Trail
 
 Point = tuple[Tensor, Tensor]

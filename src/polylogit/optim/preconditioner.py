@@ -36,7 +36,7 @@ JITTER = 1e-12  # of the mean diagonal, added where a Gram matrix is singular to
 
 
 @dataclass(frozen=True, eq=False)
-class _Precise:
+class Precise:
     """A tensor made in float64, and the same in other precisions, converted once."""
 
     exact: Tensor
@@ -58,8 +58,8 @@ class GramPreconditioner:
     gram: Tensor
 
     @cached_property
-    def _inverse(self) -> _Precise:
-        return _Precise(_inverted(self.gram))
+    def _inverse(self) -> Precise:
+        return Precise(inverted(self.gram))
 
     def __call__(self, residual: Tensor) -> Tensor:
         return residual @ self._inverse.like(residual)
@@ -86,20 +86,25 @@ class ClassPreconditioner:
         return torch.maximum(ratio, LEAST_RATIO * usual).clamp_min_(JITTER).sqrt_()
 
     @cached_property
-    def _inverse(self) -> _Precise:
+    def _inverse(self) -> Precise:
         """A^-1."""
-        return _Precise(_inverted(self.gram))
+        return Precise(inverted(self.gram))
 
     @cached_property
-    def _narrow(self) -> _Precise:
+    def _narrow(self) -> Precise:
         """r_k^-1/2 (K, n)."""
-        return _Precise(self._root.reciprocal())
+        return Precise(self._root.reciprocal())
 
     @cached_property
-    def _common(self) -> _Precise:
+    def _common(self) -> Precise:
         """(sum_k M_k^-1)^-1."""
+        return Precise(inverted(self._inverses_summed))
+
+    @property
+    def _inverses_summed(self) -> Tensor:
+        """sum_k M_k^-1 (n, n)."""
         each = self._narrow.exact
-        return _Precise(_inverted(self._inverse.exact * (each.T @ each)))
+        return self._inverse.exact * (each.T @ each)
 
     def __call__(self, residual: Tensor) -> Tensor:
         common = self._common.like(residual)
@@ -134,8 +139,8 @@ class DiagonalPreconditioner:
         object.__setattr__(self, "diagonal", self.diagonal.clamp_min(floor))
 
     @cached_property
-    def _inverse(self) -> _Precise:
-        return _Precise(self.diagonal.reciprocal())
+    def _inverse(self) -> Precise:
+        return Precise(self.diagonal.reciprocal())
 
     def __call__(self, residual: Tensor) -> Tensor:
         return residual * self._inverse.like(residual)
@@ -149,9 +154,9 @@ class ClassDiagonalPreconditioner(DiagonalPreconditioner):
     """The same for gradients (K, n) that sum to zero over the classes: A is the diagonal of H."""
 
     @cached_property
-    def _common(self) -> _Precise:
+    def _common(self) -> Precise:
         """(sum_k M_k^-1)^-1."""
-        return _Precise(self._inverse.exact.sum(0).reciprocal_())
+        return Precise(self._inverse.exact.sum(0).reciprocal_())
 
     def __call__(self, residual: Tensor) -> Tensor:
         common = self._common.like(residual)
@@ -187,7 +192,7 @@ def solved(matrix: Tensor, right: Tensor) -> Tensor:
     return torch.cholesky_solve(right.reshape(-1, 1), cholesky(matrix)).view_as(right)
 
 
-def _inverted(matrix: Tensor) -> Tensor:
+def inverted(matrix: Tensor) -> Tensor:
     """matrix^-1, as far as `cholesky` can factor it."""
     return torch.cholesky_inverse(cholesky(matrix))
 

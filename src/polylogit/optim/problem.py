@@ -8,7 +8,7 @@ never decides that it is done: `polylogit.optim.solve` does, by certificate.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -109,7 +109,7 @@ class KinkedProblem(Problem, Protocol):
         """The Hessian of f at `at`."""
 
 
-Solver = Iterator[Evaluation]
+Solver = Generator[Evaluation, Evaluation | None]
 
 
 class Status(Enum):

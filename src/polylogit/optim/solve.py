@@ -30,13 +30,7 @@ from polylogit.optim.lbfgs import lbfgs
 from polylogit.optim.logits import Rooms, parts
 from polylogit.optim.newton import newton
 from polylogit.optim.newton_cg import newton_cg
-from polylogit.optim.objective import (
-    Labels,
-    SoftmaxObjective,
-    Targets,
-    contrast_basis,
-    logits_of,
-)
+from polylogit.optim.objective import SoftmaxObjective, contrast_basis, logits_of
 from polylogit.optim.penalty import ElasticNet, Penalty, Ridge
 from polylogit.optim.problem import (
     ROUNDING,
@@ -51,6 +45,7 @@ from polylogit.optim.problem import (
 )
 from polylogit.optim.proximal import proximal_newton
 from polylogit.optim.separation import is_separable, separates
+from polylogit.optim.targets import Labels, Targets
 from polylogit.optim.threads import chosen_threads, threads
 from polylogit.optim.trail import Trail
 
@@ -398,9 +393,8 @@ class _Run:
             if gaps[-1] <= aim:
                 if fast.is_settled(self.at):
                     return None
-                best = fast.with_best_bias(self.at)
-                if estimate(fast, best) <= enough:
-                    self.at = best
+                self.at = fast.with_best_bias(self.at)
+                if estimate(fast, self.at) <= enough:
                     return None
                 aim = 0.5 * gaps[-1]  # the bias hid a part of the gap
             if _is_slow(gaps, self.settings.tol):
@@ -432,13 +426,20 @@ class _Run:
         return None
 
     def _points(self, objective: SoftmaxObjective) -> Iterator[None]:
-        """Put the solver's points into `self.at`, the best so far, one by one."""
+        """Put the solver's points into `self.at`, the best so far, one by one.
+
+        A better point that is put there meanwhile is where the solver goes on.
+        """
         self.at = self._opening(objective)
         yield
-        for at in self._solver(objective):
-            self.at = at
+        solver = self._solver(objective)
+        following = next(solver, None)
+        while following is not None:
+            self.at = following
             self.used[self.stage.name] = None
             yield
+            better = None if self.at is following else self.at
+            following = _sent(solver, better)
 
     def _opening(self, objective: SoftmaxObjective) -> Evaluation:
         """The first point of a stage: where the last one ended, or where the trail leads."""
@@ -576,6 +577,14 @@ class _Run:
         if at.state is None or logits_of(at).dtype != torch.float64:
             return certify(self.objective, self.objective.balanced(at.point), balanced=True)
         return certify(self.objective, at)
+
+
+def _sent(solver: Solver, better: Evaluation | None) -> Evaluation | None:
+    """The solver's next point, if it has one, after `better` or else its last."""
+    try:
+        return solver.send(better)
+    except StopIteration:
+        return None
 
 
 def _is_slow(gaps: list[float], tol: float) -> bool:
