@@ -2,6 +2,7 @@
 
     python -m benchmarks.memory           the full sizes: an hour, 6 GiB
     python -m benchmarks.memory --small   the same questions in two minutes
+    python -m benchmarks.memory --only npz   the cases of one kind of file
 
 Every fit runs in a process of its own, after a small fit that loads the libraries. Printed is by
 how much the peak rose after that, beside the size of the file.
@@ -195,4 +196,6 @@ if __name__ == "__main__":
     if "--child" in sys.argv:
         _child(Case(**json.loads(sys.argv[-2])), Path(sys.argv[-1]))
     else:
-        main(SMALL if "--small" in sys.argv else FULL)
+        every = SMALL if "--small" in sys.argv else FULL
+        asked = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv else None
+        main(tuple(case for case in every if asked in (None, case.kind)))

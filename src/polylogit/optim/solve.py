@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -433,13 +434,13 @@ class _Run:
         self.at = self._opening(objective)
         yield
         solver = self._solver(objective)
-        following = next(solver, None)
-        while following is not None:
-            self.at = following
-            self.used[self.stage.name] = None
-            yield
-            better = None if self.at is following else self.at
-            following = _sent(solver, better)
+        with suppress(StopIteration):
+            following = next(solver)
+            while True:
+                self.at = following
+                self.used[self.stage.name] = None
+                yield
+                following = solver.send(None if self.at is following else self.at)
 
     def _opening(self, objective: SoftmaxObjective) -> Evaluation:
         """The first point of a stage: where the last one ended, or where the trail leads."""
@@ -577,14 +578,6 @@ class _Run:
         if at.state is None or logits_of(at).dtype != torch.float64:
             return certify(self.objective, self.objective.balanced(at.point), balanced=True)
         return certify(self.objective, at)
-
-
-def _sent(solver: Solver, better: Evaluation | None) -> Evaluation | None:
-    """The solver's next point, if it has one, after `better` or else its last."""
-    try:
-        return solver.send(better)
-    except StopIteration:
-        return None
 
 
 def _is_slow(gaps: list[float], tol: float) -> bool:
