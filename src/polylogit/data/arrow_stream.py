@@ -91,7 +91,7 @@ def _append(column: Column, store: ColumnStore, words: dict[str, WordStore]) -> 
 
 
 def _parquet_batches(file: BinaryIO, choose: Callable[[list[str]], list[str]]) -> Iterator[Any]:
-    parquet = pq.ParquetFile(file)
+    parquet = pq.ParquetFile(file, pre_buffer=False)  # or the whole file would wait in memory
     names = choose(cast("list[str]", parquet.schema_arrow.names))
     size = max(1, PIECE_BYTES // (8 * max(1, len(names))))
     yield from parquet.iter_batches(size, columns=names)
