@@ -17,6 +17,13 @@ def rows(n=40, k=4, seed=0, dtype=torch.float64):
     return torch.from_numpy(2 * rng.normal(size=(n, k))).to(dtype), weights, mass
 
 
+def calls_of(name, monkeypatch):
+    """A list that grows by one with every call of a function of the module."""
+    made, function = [], getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *a: made.append(1) or function(*a))
+    return made
+
+
 def by_scipy(logits, weights, mass):
     """The shift from the function itself, by somebody else's method."""
     z, s, m = (part.double().numpy() for part in (logits, weights, mass))
@@ -43,8 +50,7 @@ def test_the_shift_is_the_minimum():
 def test_near_the_optimum_one_hessian_serves_to_the_end(move, near, monkeypatch):
     logits, weights, mass = rows()
     best = logits + best_bias_shift(logits, mass, weights, BiasCurvature())
-    made, solver = [], module._solver
-    monkeypatch.setattr(module, "_solver", lambda *a: made.append(1) or solver(*a))
+    made = calls_of("_solver", monkeypatch)
     z = best + move * torch.tensor([1, -1, 0, 0], dtype=torch.float64)
     left = weights @ torch.softmax(z + best_bias_shift(z, mass, weights, BiasCurvature()), 1) - mass
     assert float(left.abs().max()) < 1e-15
@@ -54,8 +60,7 @@ def test_near_the_optimum_one_hessian_serves_to_the_end(move, near, monkeypatch)
 def test_with_many_classes_a_hessian_of_before_serves_while_it_leads_down_fast(monkeypatch):
     monkeypatch.setattr(module, "MANY_CLASSES", 2)
     logits, weights, mass = rows()
-    made, solver, curvature = [], module._solver, BiasCurvature()
-    monkeypatch.setattr(module, "_solver", lambda *a: made.append(1) or solver(*a))
+    made, curvature = calls_of("_solver", monkeypatch), BiasCurvature()
     best = logits + best_bias_shift(logits, mass, weights, curvature)
     for move, renewed in ((1e-3, False), (5.0, True)):
         made.clear()
@@ -68,8 +73,7 @@ def test_with_many_classes_a_hessian_of_before_serves_while_it_leads_down_fast(m
 def test_sums_that_are_known_save_a_look_at_the_logits(monkeypatch):
     monkeypatch.setattr(module, "MANY_CLASSES", 2)
     logits, weights, mass = rows()
-    looks, sums_at, curvature = [], module._sums_at, BiasCurvature()
-    monkeypatch.setattr(module, "_sums_at", lambda *a: looks.append(1) or sums_at(*a))
+    looks, curvature = calls_of("_sums_at", monkeypatch), BiasCurvature()
     z = logits + best_bias_shift(logits, mass, weights, curvature)
     z += 1e-3 * torch.tensor([1, -1, 0, 0], dtype=torch.float64)
     found, made = [], []
@@ -83,8 +87,7 @@ def test_sums_that_are_known_save_a_look_at_the_logits(monkeypatch):
 
 def test_in_float32_it_ends_where_the_rest_is_next_to_nothing(monkeypatch):
     logits, weights, mass = rows(dtype=torch.float32)
-    looks, sums_at = [], module._sums_at
-    monkeypatch.setattr(module, "_sums_at", lambda *a: looks.append(1) or sums_at(*a))
+    looks = calls_of("_sums_at", monkeypatch)
     shift = best_bias_shift(logits, mass, weights, BiasCurvature())
     left = weights @ torch.softmax(logits.double() + shift, 1) - mass
     assert float((left.abs() / mass).max()) <= 2 * module.BEST[torch.float32]
@@ -149,9 +152,7 @@ def test_with_time_they_end_at_the_best_bias_itself(far):
 
 
 def test_a_hessian_serves_while_it_leads_down_fast(monkeypatch):
-    made = []
-    square = module._square
-    monkeypatch.setattr(module, "_square", lambda *a: made.append(1) or square(*a))
+    made = calls_of("_square", monkeypatch)
     logits, weights, mass = rows()
     best = logits + best_bias_shift(logits, mass, weights, BiasCurvature())
     curvature = BiasCurvature()

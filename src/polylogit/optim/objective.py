@@ -170,10 +170,10 @@ class SoftmaxObjective:
             diagonals = self._bordered_diagonal(self._sums_near(logits, self._curvature_diagonal))
             return (DiagonalPreconditioner if alike else ClassDiagonalPreconditioner)(diagonals)
         ridge = torch.diag(self.ridge_columns())
-        if isinstance(self.targets, Labels) and not alike and self._has_own_rows(at):
-            return self._with_own_rows(self.targets.codes, logits, ridge)
         if alike:
             return GramPreconditioner(self._sums_near(logits, self._curvature_gram) + ridge)
+        if isinstance(self.targets, Labels) and self._has_own_rows(at):
+            return self._with_own_rows(self.targets.codes, logits, ridge)
         gram, diagonals = self._split_sums(self._sums_near(logits, self._curvatures))
         return ClassPreconditioner(gram + ridge, self._bordered_diagonal(diagonals))
 
