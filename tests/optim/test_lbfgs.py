@@ -42,13 +42,15 @@ def test_it_goes_on_from_a_better_point_that_it_is_given():
     assert steps.send(better).value < better.value
 
 
-@pytest.mark.parametrize(("free", "times"), [(True, 2), (False, 3)])
-def test_the_curvature_model_is_asked_for_anew_now_and_then(free, times, monkeypatch):
+@pytest.mark.parametrize(
+    ("free", "dear", "times"), [(True, 0.0, 3), (False, 0.0, 4), (True, 25.0, 2), (False, 25.0, 2)]
+)
+def test_the_curvature_model_is_asked_for_anew_now_and_then(free, dear, times, monkeypatch):
     monkeypatch.setattr(ToyLine, "trials_are_free", free)
     toy, asked = LogCosh(), []
     first = toy.preconditioner
     toy.preconditioner = lambda at: asked.append(at) or first(at)
-    for _ in itertools.islice(lbfgs(toy, toy.evaluate(toy.far)), 17):
+    for _ in itertools.islice(lbfgs(toy, toy.evaluate(toy.far), dear=dear), 32):
         pass
     assert len(asked) == times
 

@@ -8,7 +8,7 @@ from oracle import problem, random_point
 from polylogit.design import design_of
 from polylogit.optim import own_rows as module
 from polylogit.optim.own_rows import OwnRowsPreconditioner, has_own_rows, own_rows
-from polylogit.optim.preconditioner import ClassPreconditioner
+from polylogit.optim.preconditioner import MISFIT, ClassPreconditioner
 from polylogit.optim.solve import Settings, solve
 from polylogit.optim.targets import Labels
 
@@ -26,9 +26,11 @@ def model():
     diagonals = gram.diagonal() * (1 + torch.rand(K, WIDTH, generator=draw, dtype=torch.float64))
     made = OwnRowsPreconditioner(gram, diagonals, rows, shares)
     root = (diagonals / gram.diagonal()).sqrt()
+    uneven = (root / root.median(1, keepdim=True).values - 1).square().mean(0)
+    lifted = gram + torch.diag(MISFIT * uneven * gram.diagonal())
     exact = rows.double()
     own = torch.einsum("kna,kn,knb->kab", exact, shares, exact)
-    return made, root[:, :, None] * gram * root[:, None, :] + own
+    return made, root[:, :, None] * lifted * root[:, None, :] + own
 
 
 def expected(blocks, gradient):

@@ -3,6 +3,7 @@ import torch
 
 from polylogit.optim.preconditioner import (
     LEAST_RATIO,
+    MISFIT,
     SMALL,
     ClassDiagonalPreconditioner,
     ClassPreconditioner,
@@ -91,8 +92,11 @@ def some_gradients(*shape, seed=1):
 
 
 def own_models(A, diagonals):
-    roots = (diagonals / A.diagonal()).sqrt()
-    return [torch.diag(r) @ A @ torch.diag(r) for r in roots]
+    ratios = diagonals / A.diagonal()
+    roots, usual = ratios.sqrt(), ratios.median(1).values.sqrt()
+    uneven = sum((root / middle - 1) ** 2 for root, middle in zip(roots, usual, strict=True))
+    lifted = A + torch.diag(MISFIT * uneven / len(roots) * A.diagonal())
+    return [torch.diag(r) @ lifted @ torch.diag(r) for r in roots]
 
 
 CLASSES = torch.tensor([[1.0, 1.2, 0.8, 3.0], [0.1, 0.2, 0.09, 0.1], [2.0, 9.0, 2.2, 1.9]]).double()
@@ -123,6 +127,36 @@ def test_its_model_takes_the_step_back_to_the_gradient_but_for_what_all_share():
     models = own_models(A, diagonals)
     each = torch.stack([m @ g for m, g in zip(models, G, strict=True)])
     torch.testing.assert_close(precondition.curvature(G), each, rtol=1e-12, atol=1e-12)
+
+
+def test_one_ratio_for_all_columns_of_a_class_leaves_the_shape_of_the_matrix():
+    A, G = spd(4), some_gradients(2, 3, 4)
+    even = ClassPreconditioner(A, CLASSES * A.diagonal()).even()
+    models = [ratio * A for ratio in CLASSES.median(1).values]
+    for g, u in zip(G, even(G), strict=True):
+        torch.testing.assert_close(u, lowest_of_sum_zero(models, g), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(even.once(G[0]), even(G[0]), rtol=1e-9, atol=1e-9)
+    each = torch.stack([m @ g for m, g in zip(models, G[0], strict=True)])
+    torch.testing.assert_close(even.curvature(G[0]), each, rtol=1e-12, atol=1e-12)
+
+
+def test_where_columns_are_collinear_no_class_is_thought_flat_where_it_is_not():
+    """Indicators of three categories, which add up to one, beside one more column."""
+    draw = torch.Generator().manual_seed(0)
+    categories = torch.randint(3, (400,), generator=draw)
+    X = torch.nn.functional.one_hot(categories, 3).double()
+    X = torch.cat([X, torch.randn(400, 1, generator=draw, dtype=torch.float64)], 1)
+    X -= X.mean(0)
+    ridge = 1e-9 * torch.eye(4, dtype=torch.float64)
+    heights = torch.tensor([[0.1, 0.3, 0.1], [0.2, 0.1, 0.2]]).double()  # by class and category
+    blocks = [X.T @ (height[categories, None] * X) / 400 + ridge for height in heights]
+    A = sum(blocks) / 2
+    diagonals = torch.stack([block.diagonal() for block in blocks])
+    precondition = ClassPreconditioner(A, diagonals)
+    for k, block in enumerate(blocks):
+        model = torch.stack([precondition.curvature(row.expand(2, -1))[k] for row in torch.eye(4)])
+        ratios = torch.linalg.eigvals(torch.linalg.solve(model.double(), block)).real
+        assert float(ratios.max()) < 3
 
 
 def test_a_column_without_curvature_in_a_class_keeps_a_share_of_the_common_one():

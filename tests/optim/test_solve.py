@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from sklearn.datasets import load_iris, load_wine
 from polylogit.design import design_of
 from polylogit.errors import OptionError, SolveError, TargetError
 from polylogit.optim import objective as objective_module
+from polylogit.optim import preconditioner as preconditioner_module
 from polylogit.optim import solve as module
-from polylogit.optim.preconditioner import DiagonalPreconditioner, GramPreconditioner
+from polylogit.optim.preconditioner import ClassPreconditioner, DiagonalPreconditioner
 from polylogit.optim.problem import Status
 from polylogit.optim.solve import Settings, solve
 from polylogit.optim.targets import Distributions, Labels
@@ -251,6 +253,85 @@ def test_newton_takes_over_where_lbfgs_is_slow(monkeypatch):
     assert solution.objective == pytest.approx(
         run(*hard(), alpha=1e-6, solver="newton").objective, abs=1e-6
     )
+
+
+def stages_of(run_once, monkeypatch):
+    """What `run_once` gives back, and the solvers it went through with their precision."""
+    passed, solver = [], module._Run._solver
+    monkeypatch.setattr(module._Run, "_solver", lambda r, o: passed.append(r.stage) or solver(r, o))
+    return run_once(), names(passed)
+
+
+def test_what_float32_has_only_just_missed_lbfgs_ends_in_float64(monkeypatch):
+    monkeypatch.setattr(module, "_quickest", lambda *_: "mixed")
+    monkeypatch.setattr(module, "FAST_WORK", 0)
+    monkeypatch.setattr(module, "SAFETY", 4.0)
+    solution, passed = stages_of(lambda: run(*WINE), monkeypatch)
+    assert solution.certified
+    assert passed == [("lbfgs", torch.float32), ("lbfgs", torch.float64)]
+    assert solution.statistics.iterations < 40  # what it remembered served on
+
+
+def test_what_is_slow_in_float32_is_not_tried_again_in_float64(monkeypatch):
+    monkeypatch.setattr(module, "_quickest", lambda *_: "mixed")
+    monkeypatch.setattr(module, "FAST_WORK", 0)
+    monkeypatch.setattr(module, "SLOW", 1)
+    monkeypatch.setattr(module, "PACE", 10)
+    solution, passed = stages_of(lambda: run(*hard(), alpha=1e-6), monkeypatch)
+    assert solution.certified
+    assert passed == [("lbfgs", torch.float32), ("newton-cg", torch.float64)]
+    alone, passed = stages_of(lambda: run(*hard(), alpha=1e-4, solver="lbfgs"), monkeypatch)
+    assert alone.certified
+    assert passed == [("lbfgs", torch.float32), ("lbfgs", torch.float64)]  # there is no other
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_classes", "enough"),
+    [
+        ((10_000, 784), 10, False),  # images
+        ((10_000, 4096), 10, True),  # embeddings of a language model
+        ((10_000, 4096), 1000, False),  # where steps take long too
+        ((500, 3000), 2, True),
+    ],
+)
+def test_a_matrix_that_takes_longer_than_the_steps_it_saves_is_not_made(shape, n_classes, enough):
+    sizes = SimpleNamespace(n_rows=shape[0], n_features=shape[1], entries=math.prod(shape))
+    assert module._is_diagonal_enough(sizes, n_classes, None) is enough
+
+
+def test_rows_that_are_mostly_zero_make_a_matrix_dearer_than_steps():
+    rows = scipy.sparse.random_array((2000, 3000), density=0.01, format="csr", random_state=0)
+    assert module._is_diagonal_enough(design_of(rows.astype(np.float64)), 10, None)
+
+
+def one_hot(n_rows, n_columns, levels, n_classes):
+    """Categories as indicators, correlated with each other; labels that depend on them."""
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(n_rows, 3))
+    tables, logits = [], 0.0
+    for _ in range(n_columns):
+        level = np.argsort(np.argsort(hidden @ rng.normal(size=3) + rng.normal(size=n_rows)))
+        codes = (levels * (level / n_rows) ** 2).astype(int)
+        tables.append(np.eye(levels)[codes])
+        logits = logits + 0.5 * rng.normal(size=(levels, n_classes))[codes]
+    return np.hstack(tables), (logits + rng.gumbel(size=(n_rows, n_classes))).argmax(1)
+
+
+def test_categories_as_indicators_take_few_passes(monkeypatch):
+    """Their columns add up to one: a model with a ratio for each column goes astray there."""
+    X, y = one_hot(6000, 12, 5, 8)
+
+    def fitted(**settings):
+        return run(X, y, alpha=1 / (1000 * len(y)), solver="lbfgs", **settings)
+
+    quick = fitted()
+    monkeypatch.setattr(objective_module, "MUCH", math.inf)  # no other model is looked at
+    slow = fitted()
+    assert quick.certified
+    assert slow.certified
+    assert slow.statistics.passes > 2 * quick.statistics.passes
+    monkeypatch.setattr(preconditioner_module, "MISFIT", 0.0)
+    assert not fitted(max_iter=2 * slow.statistics.iterations).certified
 
 
 def test_float32_comes_close_and_float64_proves(monkeypatch):
@@ -514,7 +595,9 @@ def test_columns_weighed_for_each_class_save_steps(widest, monkeypatch):
 
     own = steps()
     monkeypatch.setattr(
-        objective_module, "ClassPreconditioner", lambda gram, _: GramPreconditioner(gram)
+        objective_module,
+        "ClassPreconditioner",
+        lambda gram, _: ClassPreconditioner(gram, gram.diagonal().expand(3, -1)),
     )
     monkeypatch.setattr(objective_module, "ClassDiagonalPreconditioner", DiagonalPreconditioner)
     assert own < 0.95 * steps()

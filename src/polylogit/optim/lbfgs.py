@@ -9,6 +9,7 @@ the direction where trials cost no product with the data, and less close where t
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from polylogit.optim.line_search import lowest
 from polylogit.optim.problem import Evaluation, Preconditioner, Problem, Solver
 
 MEMORY = 10  # steps
-RENEW = frozenset({4, 25, 80, 200, 400, 800})  # steps after which the curvature has changed enough
-RENEW_DEAR = frozenset({4, 15, 30, 50, 80, 120, 200, 400, 800})  # the same, where steps are dear
+FIRST = 4  # steps after which the curvature has changed enough to be looked at anew
+EVERY, EVERY_DEAR = 25, 15  # the same from then on, and where trials cost a pass
+SPENT = 0.5  # of the time of the steps, at most, for new models of the curvature
 FLAT = 0.25  # of the first slope: how flat the end of a step must be
 ROUGH = 0.7  # the same, where every trial costs a pass
 SHARP = 0.01  # the same, where the flat end turned out to lie higher than the start
@@ -67,16 +69,17 @@ def lbfgs(
     at: Evaluation,
     pairs: Pairs | None = None,
     dtype: torch.dtype = torch.float64,
+    dear: float = 0.0,
 ) -> Solver:
     """Ever better points after `at`; ends where no direction leads down any more.
 
     `pairs` of an earlier run on nearly the same F serve as first memory, and are added to.
-    Directions are made in `dtype`.
+    Directions are made in `dtype`. A preconditioner takes as long as `dear` steps.
     """
     pairs = deque(maxlen=MEMORY) if pairs is None else _recast(pairs, dtype)
-    precondition, count, renew = problem.preconditioner(at), 0, RENEW
+    precondition, count, every = problem.preconditioner(at), 0, math.inf
     while True:
-        if count in renew:
+        if count == FIRST or (count and count % every == 0):
             precondition = problem.preconditioner(at)
         first = _scaled(pairs, precondition)
         direction = two_loops(at.gradient.to(dtype), pairs, first).to(at.gradient.dtype).neg_()
@@ -84,7 +87,7 @@ def lbfgs(
         if not slope < 0:
             return
         line = problem.line(at, direction)
-        renew = RENEW if line.trials_are_free else RENEW_DEAR
+        every = max(EVERY if line.trials_are_free else EVERY_DEAR, round(dear / SPENT))
         t = lowest(line, slope, tolerance=FLAT if line.trials_are_free else ROUGH)
         following = line.evaluate(t)
         if following.value > at.value + RISE * abs(at.value):  # flat enough, and yet uphill

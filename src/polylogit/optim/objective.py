@@ -56,6 +56,7 @@ from polylogit.optim.preconditioner import (
     ClassDiagonalPreconditioner,
     ClassPreconditioner,
     DiagonalPreconditioner,
+    EvenPreconditioner,
     GramPreconditioner,
     Kept,
 )
@@ -64,6 +65,7 @@ from polylogit.optim.targets import Labels, Targets
 
 LOGITS_BYTES = 2**28  # of one matrix of logits; a line search keeps four, or none
 PRODUCT_BYTES = 4 * 2**20  # of features times probabilities at a time, to stay in cache
+MUCH, MORE = 4.0, 2.0  # times what one model promises: to look at another, and to prefer it
 FEW_BESIDE = 32  # classes for which the bias is settled however few the features are
 MOST_WRITTEN = 2000  # parameters between which a part of the Hessian is ever written out
 PRODUCTS_SAVED = 400  # with the Hessian, by writing it out
@@ -93,6 +95,7 @@ class SoftmaxObjective:
     fast: torch.dtype = torch.float32
     reduce: Reduce = lambda part: part
     tally: Tally = field(default_factory=Tally)
+    diagonal: bool = False  # whether the preconditioner is the Hessian's diagonal, not a matrix
     kept: Kept | None = None  # sums of the preconditioner that may be used again
     bias_curvature: BiasCurvature = field(default_factory=BiasCurvature)
     rooms: Rooms = field(default_factory=Rooms)
@@ -159,14 +162,15 @@ class SoftmaxObjective:
     def preconditioner(self, at: Evaluation) -> Preconditioner:
         """One matrix for all classes, rows weighted by (1 - |p_i|^2)/(K - 1), scaled for each.
 
-        Designs too wide for a D x D matrix get the diagonal of the Hessian itself. Where a class
-        has few rows, they are apart (`polylogit.optim.own_rows`).
+        Designs too wide for a D x D matrix get the diagonal of the Hessian itself, and others if
+        asked for (`diagonal`). Where a class has few rows, they are apart
+        (`polylogit.optim.own_rows`).
         """
         logits = logits_of(at)
         if isinstance(logits, RecomputedLogits):
             logits = logits.to(self.fast)
         alike = self.n_classes == 2 or self.basis is not None  # or no longer told apart
-        if self.design.n_features > WIDEST_GRAM:
+        if self.diagonal or self.design.n_features > WIDEST_GRAM:
             diagonals = self._bordered_diagonal(self._sums_near(logits, self._curvature_diagonal))
             return (DiagonalPreconditioner if alike else ClassDiagonalPreconditioner)(diagonals)
         ridge = torch.diag(self.ridge_columns())
@@ -175,7 +179,23 @@ class SoftmaxObjective:
         if isinstance(self.targets, Labels) and self._has_own_rows(at):
             return self._with_own_rows(self.targets.codes, logits, ridge)
         gram, diagonals = self._split_sums(self._sums_near(logits, self._curvatures))
-        return ClassPreconditioner(gram + ridge, self._bordered_diagonal(diagonals))
+        made = ClassPreconditioner(gram + ridge, self._bordered_diagonal(diagonals))
+        return self._better(at, made, made.even())
+
+    def _better(
+        self, at: Evaluation, made: Preconditioner, even: EvenPreconditioner
+    ) -> Preconditioner:
+        """The model whose step down the gradient gains more; one pass where `even` promises much.
+
+        A step d = M^-1 g promises g'd / 2 and gains (g'd)^2 / (2 d'Hd) at its best length.
+        """
+        gradient = at.gradient.to(self.fast)
+        step = even.once(gradient)
+        promised, other = (float((gradient * d).sum()) for d in (step, made(gradient)))
+        if promised <= MUCH * other:
+            return made
+        bend = float((step * self.curvature(at).product(step)).sum())
+        return even if promised**2 > MORE * other * bend else made
 
     def _has_own_rows(self, at: Evaluation) -> bool:
         """Whether the rows of a class matter to it alone: there are few, and they are told apart.
@@ -196,8 +216,8 @@ class SoftmaxObjective:
             own_part = spreads.gather(1, mine)
             shares[block.rows] = own_part.squeeze(1)
             spreads.scatter_(1, mine, own_part * ~taken[block.rows, None])
-            gram = _bordered_gram(block, row_sums(spreads) / (self.n_classes - 1))
-            return torch.cat([gram, _weighted_diagonal(block, spreads)])
+            mean = row_sums(spreads) / (self.n_classes - 1)
+            return _bordered_gram(block, mean, _weighted_diagonal(block, spreads))
 
         gram, diagonals = self._split_sums(self._sum(contribution, self.fast))
         diagonals = self._bordered_diagonal(diagonals)
@@ -430,8 +450,8 @@ class SoftmaxObjective:
         self.tally.passes += 1
         total: Tensor | None = None
         for block in self.design.blocks(dtype):
-            part = contribution(block).double()
-            total = part if total is None else total.add_(part)
+            part = contribution(block)
+            total = part.double() if total is None else total.add_(part)
         if total is None:
             raise ValueError("a design without rows")
         return self.reduce(pack(total))
@@ -499,8 +519,8 @@ class SoftmaxObjective:
 
         def contribution(block: Block) -> Tensor:
             p = _probabilities_in(logits, block).to(self.fast)
-            gram = _bordered_gram(block, self._spread(block, p))
-            return torch.cat([gram, _gram_diagonal(block, p, self.weights)])
+            diagonals = _gram_diagonal(block, p, self.weights)
+            return _bordered_gram(block, self._spread(block, p), diagonals)
 
         return self._sum(contribution, self.fast)
 
@@ -548,11 +568,17 @@ def _probabilities_in(logits: Logits, block: Block) -> Tensor:
     return softmax(z[:1]).expand_as(z) if z.stride(0) == 0 else softmax(z)
 
 
-def _bordered_gram(block: Block, share: Tensor) -> Tensor:
-    """[X 1]' diag(w) [X 1] (D + 1, D + 1) for the w (B,) of a block."""
-    edge = block.rmatmul(share[:, None])
-    corner = share.sum().reshape(1, 1)
-    return torch.cat([torch.cat([block.gram(share), edge.T], 1), torch.cat([edge, corner], 1)])
+def _bordered_gram(block: Block, share: Tensor, below: Tensor | None = None) -> Tensor:
+    """[X 1]' diag(w) [X 1] (D + 1, D + 1) for the w (B,) of a block, above rows (., D + 1)."""
+    edge = block.rmatmul(share[:, None])[0]
+    width = len(edge)
+    out = edge.new_empty(width + 1 + (0 if below is None else len(below)), width + 1)
+    out[:width, :width] = block.gram(share)  # the only copy of what may be large
+    out[:width, width] = out[width, :width] = edge
+    out[width, width] = share.sum()
+    if below is not None:
+        out[width + 1 :] = below
+    return out
 
 
 def columns_in(block: Block, columns: Tensor, n_features: int) -> Tensor:

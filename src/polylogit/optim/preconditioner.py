@@ -17,6 +17,12 @@ model is minimised where the steps sum to zero:
 
 and sum_k M_k^-1 = A^-1 * sum_k q_k q_k', entry by entry, with q_k = r_k^-1/2. On 10 000 images of
 digits L-BFGS takes a third fewer steps with it than with A alone.
+
+Where columns are collinear, X n = 0, nothing but the ridge curves F along n, in any class; M_k says
+so of r_k^-1/2 n instead, where H_k is far from flat. How far is a matter of how the ratios of a
+class differ, e_kd = (r_kd / median_d r_kd)^1/2 - 1, so A is lifted by a multiple of its diagonal
+times the mean of e_kd^2 over the classes. The plain M_k = median_d r_kd A (`even`) has no such
+trouble, and is the better one where most columns are indicators of categories.
 """
 
 from __future__ import annotations
@@ -31,6 +37,7 @@ from torch import Tensor
 
 CHANGED = 2.0  # a factor of the rows' mean curvature after which kept sums are out of date
 LEAST_RATIO = 0.6  # of a class's usual one: below, the ridge in A would be scaled away
+MISFIT = 3.0  # times the squared unevenness of the ratios, by which A is lifted
 SMALL = 64  # unknowns
 JITTER = 1e-12  # of the mean diagonal, added where a Gram matrix is singular to rounding
 
@@ -58,14 +65,46 @@ class GramPreconditioner:
     gram: Tensor
 
     @cached_property
+    def _factor(self) -> Tensor:
+        return cholesky(self.gram)
+
+    @cached_property
     def _inverse(self) -> Precise:
-        return Precise(inverted(self.gram))
+        return Precise(torch.cholesky_inverse(self._factor))
 
     def __call__(self, residual: Tensor) -> Tensor:
         return residual @ self._inverse.like(residual)
 
+    def once(self, residual: Tensor) -> Tensor:
+        """As a call, at a third of the price of an inverse."""
+        return torch.cholesky_solve(residual.T.double(), self._factor).T.to(residual.dtype)
+
     def curvature(self, direction: Tensor) -> Tensor:
         return direction @ self.gram.to(direction.dtype)
+
+
+@dataclass(frozen=True)
+class EvenPreconditioner(GramPreconditioner):
+    """G -> u for gradients G (..., K, n) that sum to zero over the classes, with M_k = r_k A.
+
+    `ratios` (K, 1) are r_k; l is their weighted mean of the gradients.
+    """
+
+    ratios: Tensor
+
+    def __call__(self, residual: Tensor) -> Tensor:
+        return self._shared(super().__call__, residual)
+
+    def once(self, residual: Tensor) -> Tensor:
+        return self._shared(super().once, residual)
+
+    def curvature(self, direction: Tensor) -> Tensor:
+        return super().curvature(direction) * self.ratios.to(direction.dtype)
+
+    def _shared(self, solve: Callable[[Tensor], Tensor], residual: Tensor) -> Tensor:
+        narrow = self.ratios.reciprocal().to(residual.dtype)
+        mean = (residual * narrow).sum(-2, keepdim=True) / narrow.sum()
+        return solve(residual - mean).mul_(narrow)
 
 
 @dataclass(frozen=True)
@@ -81,14 +120,32 @@ class ClassPreconditioner:
     @cached_property
     def _root(self) -> Tensor:
         """r_k^1/2 (K, n)."""
-        ratio = (self.diagonals / self.gram.diagonal()).nan_to_num_(1.0)  # where nothing curves F
-        usual = ratio.median(1, keepdim=True).values
-        return torch.maximum(ratio, LEAST_RATIO * usual).clamp_min_(JITTER).sqrt_()
+        least = LEAST_RATIO * self._usual
+        return torch.maximum(self._ratio, least).clamp_min_(JITTER).sqrt_()
+
+    @cached_property
+    def _ratio(self) -> Tensor:
+        return (self.diagonals / self.gram.diagonal()).nan_to_num_(1.0)  # where nothing curves F
+
+    @cached_property
+    def _usual(self) -> Tensor:
+        """median_d r_kd (K, 1)."""
+        return self._ratio.median(1, keepdim=True).values.clamp_min_(JITTER)
+
+    @cached_property
+    def _lifted(self) -> Tensor:
+        """A, with more on its diagonal the less one ratio serves all columns of a class."""
+        uneven = (self._root / self._usual.sqrt() - 1).square_().mean(0)
+        return self.gram + torch.diag(uneven.mul_(MISFIT * self.gram.diagonal()))
+
+    def even(self) -> EvenPreconditioner:
+        """The same with one ratio for all columns of a class, for collinear ones."""
+        return EvenPreconditioner(self.gram, self._usual)
 
     @cached_property
     def _inverse(self) -> Precise:
         """A^-1."""
-        return Precise(inverted(self.gram))
+        return Precise(inverted(self._lifted))
 
     @cached_property
     def _narrow(self) -> Precise:
@@ -117,7 +174,7 @@ class ClassPreconditioner:
 
     def curvature(self, direction: Tensor) -> Tensor:
         root = self._root.to(direction.dtype)
-        return (direction * root) @ self.gram.to(direction.dtype) * root
+        return (direction * root) @ self._lifted.to(direction.dtype) * root
 
 
 def _of_sum_zero(

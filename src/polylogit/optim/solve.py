@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from polylogit.errors import OptionError, SolveError, TargetError, nearest
 from polylogit.optim.certificate import certify, certify_locally, estimate
 from polylogit.optim.compact import CompactObjective, is_compact
 from polylogit.optim.device import on
-from polylogit.optim.lbfgs import lbfgs
+from polylogit.optim.lbfgs import MEMORY, Pairs, lbfgs
 from polylogit.optim.logits import Rooms, parts
 from polylogit.optim.newton import newton
 from polylogit.optim.newton_cg import newton_cg
@@ -57,17 +58,19 @@ FAST_WORK = 4e6  # multiply-adds of a pass from which float32 pays
 CLOSER = 0.5  # of the smallest gap so far: progress, even where F is too flat to show it
 PATIENCE = 3  # steps without progress before a fit counts as stalled
 SAFETY = 0.9  # of tol: what float32 has to see before float64 is asked
-SLOW = 80  # steps still to go, by the pace of the last, before a better solver takes over
-PACE = 30  # steps over which the pace is measured
+SLOW = 320  # steps still to go, by the pace of the last, before a better solver takes over
+PACE = 250  # steps over which the pace is measured: the gap may stand still for long, and then fall
 
 # what this library reaches on one core, to compare two ways to the same end, not to tell the time
 FLOPS = 6e10  # of large float32 products, a second
 THIN_FLOPS = 3e10  # of float32 products with few classes
+INVERSE_FLOPS = 3e10  # multiply-adds of a float64 inverse
 STEP = 4e-4  # seconds that a step takes whatever it computes
 LOGIT = 2e-8  # seconds for all that a step does to one logit
 PRODUCT, PRODUCT_LOGIT = 4e-5, 2.5e-9  # the same of a Hessian product
 MANY_PRODUCTS = 8  # a written-out Hessian that costs more is not worth it for the first steps
 NEWTON_STEPS, LBFGS_STEPS = 8, 60  # typical
+MATRICES, STEPS_SAVED = 2, 40  # typical, where the curvature is modelled by a matrix
 WORTH = 2.0  # Newton's method may take so much longer: its last step doubles the digits
 MOST_PARAMETERS = 4000  # of a Hessian that is written out
 
@@ -153,9 +156,10 @@ def solve(
             n_classes,
             intercept,
             offsets=None if offsets is None else offsets.to(place),
+            diagonal=_is_diagonal_enough(design, n_classes, trail),
             kept=None if trail is None else trail.curvature,
         )
-        objective, stages = _planned(plain, settings, trail is not None)
+        objective, stages = _planned(plain, settings)
         _refuse_empty_classes(objective)
         work = float(design.n_rows) * n_classes * design.n_features
         if _NEWTON in stages:
@@ -175,7 +179,7 @@ def _threads(work: float, asked: int | None, trail: Trail | None) -> int:
 
 
 def _planned(
-    objective: SoftmaxObjective, settings: Settings, on_trail: bool
+    objective: SoftmaxObjective, settings: Settings
 ) -> tuple[SoftmaxObjective, tuple[_Stage, ...]]:
     """The solvers to run, and the objective in the form that suits them."""
     if isinstance(objective.ridge, ElasticNet):
@@ -192,8 +196,6 @@ def _planned(
         objective = CompactObjective.of(objective) if is_compact(objective) else objective
     if settings.dtype == "float64":
         objective = replace(objective, fast=torch.float64)
-    if on_trail and stages[0] is _FAST_LBFGS:
-        stages = (_FAST_LBFGS, _LBFGS, *stages[1:])  # its memory is worth more than a new solver
     return objective, stages
 
 
@@ -251,7 +253,7 @@ def _stages(
     large = float(design.n_rows) * n_classes * design.n_features > FAST_WORK
     quick = settings.dtype == "float32" or (settings.dtype == "auto" and large)
     first = (_FAST_LBFGS, _LBFGS) if quick else (_LBFGS,)
-    return (first[0], *last) if last else first
+    return (*first, *last)
 
 
 def _kinked_stages(wish: str) -> tuple[_Stage, ...]:
@@ -269,9 +271,32 @@ def _quickest(design: Design, n_classes: int, penalised: bool) -> str:
     if (n_classes - 1) * columns > MOST_PARAMETERS:
         return "mixed"
     newton_seconds = NEWTON_STEPS * (STEP + _hessian_seconds(design, n_classes))
-    logits = float(design.n_rows) * n_classes
-    lbfgs_seconds = LBFGS_STEPS * (STEP + LOGIT * logits + 4 * logits * columns / THIN_FLOPS)
+    lbfgs_seconds = LBFGS_STEPS * _step_seconds(design, n_classes)
     return "newton" if newton_seconds <= WORTH * lbfgs_seconds or not penalised else "mixed"
+
+
+def _step_seconds(design: Design, n_classes: int) -> float:
+    """A step of L-BFGS."""
+    products = 4 * n_classes * (design.entries + design.n_rows)
+    return STEP + LOGIT * design.n_rows * n_classes + products / THIN_FLOPS
+
+
+def _is_diagonal_enough(design: Design, n_classes: int, trail: Trail | None) -> bool:
+    """Whether D x D matrices would take longer than the steps of L-BFGS that they save."""
+    columns = design.n_features + 1.0
+    seconds = 2 * columns**3 / INVERSE_FLOPS
+    if trail is None:  # which keeps what the rows sum up to
+        seconds += _gram_seconds(design)
+    return MATRICES * seconds > STEPS_SAVED * _step_seconds(design, n_classes)
+
+
+def _gram_worth(objective: SoftmaxObjective) -> float:
+    """How many steps of L-BFGS take as long as a Gram matrix."""
+    return _gram_seconds(objective.design) / _step_seconds(objective.design, objective.n_classes)
+
+
+def _gram_seconds(design: Design) -> float:
+    return design.entries * (design.entries / design.n_rows + 1) / FLOPS
 
 
 def _hessian_seconds(design: Design, n_classes: int) -> float:
@@ -321,6 +346,8 @@ class _Run:
         self.trail = trail
         self.keep = keep
         self.stage = stages[0]
+        self.pairs: Pairs = deque(maxlen=MEMORY) if trail is None else trail.pairs
+        self.slow = False  # to come closer in float32
         self.used: dict[str, None] = {}  # names of solvers, in order
         self.history: list[Progress] = []
         self.started = time.perf_counter()
@@ -331,6 +358,7 @@ class _Run:
         cheap = _hessian_work(objective.design, objective.n_classes) <= POLISH_WORK
         self.aim = settings.tol * (POLISH if stages[-1] is _NEWTON and cheap else 1.0)
         self.worth = _hessian_worth(objective.design, objective.n_classes)
+        self.dear = 0.0 if objective.diagonal else _gram_worth(objective)
 
     def from_point(self, start: tuple[Tensor, Tensor] | None) -> Solution:
         """Run the solvers from here until there is a reason to stop."""
@@ -352,12 +380,18 @@ class _Run:
         if self._proven_by_the_last() or self._proven_by_carrying_on():
             return Status.CERTIFIED
         for stage in self.stages:
+            if self._was_slow(stage):
+                continue
             self.stage = stage
             rough = stage.dtype == torch.float32
             status = self._approach() if rough else self._prove()
             if status is not None:
                 return status
         return self._end()
+
+    def _was_slow(self, stage: _Stage) -> bool:
+        """Whether the same solver was slow in float32 already, and there is another."""
+        return self.slow and stage.solver is self.stage.solver and stage is not self.stages[-1]
 
     def _proven_by_the_last(self) -> bool:
         """Whether the end of the last solve is close enough to this optimum too."""
@@ -398,7 +432,8 @@ class _Run:
                 if estimate(fast, self.at) <= enough:
                     return None
                 aim = 0.5 * gaps[-1]  # the bias hid a part of the gap
-            if _is_slow(gaps, self.settings.tol):
+            self.slow = _is_slow(gaps, self.settings.tol)
+            if self.slow:
                 return None
             if self._iteration() >= self.settings.max_iter:
                 return Status.ITERATION_LIMIT
@@ -458,8 +493,7 @@ class _Run:
 
     def _solver(self, objective: SoftmaxObjective) -> Solver:
         if self.stage.solver is lbfgs:
-            pairs = None if self.trail is None else self.trail.pairs
-            return lbfgs(objective, self.at, pairs, self.stage.dtype)
+            return lbfgs(objective, self.at, self.pairs, self.stage.dtype, self.dear)
         return self.stage.solver(objective, self.at)
 
     def _certified(self, gap: float, fall: float) -> bool:
