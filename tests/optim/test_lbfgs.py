@@ -7,7 +7,7 @@ import pytest
 import torch
 from toys import Bowl, LogCosh, ToyLine
 
-from polylogit.optim.lbfgs import MEMORY, lbfgs, repenalised
+from polylogit.optim.lbfgs import MEMORY, lbfgs, models_in, repenalised
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -53,6 +53,7 @@ def test_the_curvature_model_is_asked_for_anew_now_and_then(free, dear, times, m
     for _ in itertools.islice(lbfgs(toy, toy.evaluate(toy.far), dear=dear), 32):
         pass
     assert len(asked) == times
+    assert not free or models_in(31, dear) == times
 
 
 def test_pairs_follow_a_change_of_the_penalty_exactly():

@@ -84,7 +84,9 @@ def test_the_preconditioner_where_no_feature_is_seen_yet(rows, widest, monkeypat
         torch.testing.assert_close(getattr(one, part), getattr(other, part), rtol=1e-13, atol=0)
 
 
-def test_hessian_product_and_matrix(p, blocks):
+@pytest.mark.parametrize("few", [2, 4])
+def test_hessian_product_and_matrix(p, blocks, few, monkeypatch):
+    monkeypatch.setattr(objective_module, "FEW_PAIRED", few)  # columns by pairs, or a matrix each
     point = random_point(p)
     truth = torch.autograd.functional.hessian(lambda v: value(p, v), point)
     size = point.numel()

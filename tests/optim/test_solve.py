@@ -16,7 +16,11 @@ from polylogit.errors import OptionError, SolveError, TargetError
 from polylogit.optim import objective as objective_module
 from polylogit.optim import preconditioner as preconditioner_module
 from polylogit.optim import solve as module
-from polylogit.optim.preconditioner import ClassPreconditioner, DiagonalPreconditioner
+from polylogit.optim.preconditioner import (
+    ClassDiagonalPreconditioner,
+    ClassPreconditioner,
+    DiagonalPreconditioner,
+)
 from polylogit.optim.problem import Status
 from polylogit.optim.solve import Settings, solve
 from polylogit.optim.targets import Distributions, Labels
@@ -286,22 +290,62 @@ def test_what_is_slow_in_float32_is_not_tried_again_in_float64(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("shape", "n_classes", "enough"),
+    ("shape", "n_classes", "waits"),
     [
         ((10_000, 784), 10, False),  # images
-        ((10_000, 4096), 10, True),  # embeddings of a language model
         ((10_000, 4096), 1000, False),  # where steps take long too
+        ((20_000, 500), 2, False),  # few classes: a step is as long as it takes to read the rows
+        ((10_000, 4096), 10, True),  # embeddings of a language model
         ((500, 3000), 2, True),
     ],
 )
-def test_a_matrix_that_takes_longer_than_the_steps_it_saves_is_not_made(shape, n_classes, enough):
+def test_a_matrix_is_not_made_before_the_steps_have_taken_as_long(shape, n_classes, waits):
     sizes = SimpleNamespace(n_rows=shape[0], n_features=shape[1], entries=math.prod(shape))
-    assert module._is_diagonal_enough(sizes, n_classes, None) is enough
+    first = module._first_diagonals(sizes, n_classes, None)
+    assert first > 2 if waits else first == 0
 
 
 def test_rows_that_are_mostly_zero_make_a_matrix_dearer_than_steps():
     rows = scipy.sparse.random_array((2000, 3000), density=0.01, format="csr", random_state=0)
-    assert module._is_diagonal_enough(design_of(rows.astype(np.float64)), 10, None)
+    assert module._first_diagonals(design_of(rows.astype(np.float64)), 10, None) > 10
+
+
+def test_after_the_first_diagonals_correlated_columns_get_their_matrix(monkeypatch):
+    made, first = [], objective_module.SoftmaxObjective.preconditioner
+    monkeypatch.setattr(
+        objective_module.SoftmaxObjective,
+        "preconditioner",
+        lambda o, at: made.append(first(o, at)) or made[-1],
+    )
+    monkeypatch.setattr(module, "_first_diagonals", lambda *_: 2)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 3)) @ rng.normal(size=(3, 60)) + 0.1 * rng.normal(size=(600, 60))
+    y = (X[:, :6] + rng.gumbel(size=(600, 6))).argmax(1)
+    assert run(X, y, alpha=1e-5, solver="lbfgs").certified
+    assert [type(one) for one in made[:3]] == [
+        ClassDiagonalPreconditioner,
+        ClassDiagonalPreconditioner,
+        ClassPreconditioner,
+    ]
+
+
+def test_where_float32_no_longer_moves_float64_goes_on():
+    still, seen = module._is_still, [1.0] * 5
+    assert not still(seen, seen)  # too few steps to tell
+    falling = [1.0 - 1e-6 * step for step in range(20)]
+    assert not still(falling, [1.0] * 20)
+    assert still([1.0] * 20, [1e-3] * 20)
+    assert not still([1.0] * 20, [2.0**-step for step in range(20)])  # the gap still falls
+
+
+def test_what_float32_cannot_tell_apart_does_not_hold_it_up(monkeypatch):
+    monkeypatch.setattr(module, "FAST_WORK", 0)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 3)) @ rng.normal(size=(3, 20)) + 1e-3 * rng.normal(size=(600, 20))
+    y = (X[:, :3] + rng.gumbel(size=(600, 3))).argmax(1)
+    solution = run(X, y, alpha=1e-9, solver="lbfgs")
+    assert solution.certified
+    assert solution.statistics.iterations < 100  # not the steps over which a pace is measured
 
 
 def one_hot(n_rows, n_columns, levels, n_classes):

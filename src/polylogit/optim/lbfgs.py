@@ -87,7 +87,7 @@ def lbfgs(
         if not slope < 0:
             return
         line = problem.line(at, direction)
-        every = max(EVERY if line.trials_are_free else EVERY_DEAR, round(dear / SPENT))
+        every = _every(dear, EVERY if line.trials_are_free else EVERY_DEAR)
         t = lowest(line, slope, tolerance=FLAT if line.trials_are_free else ROUGH)
         following = line.evaluate(t)
         if following.value > at.value + RISE * abs(at.value):  # flat enough, and yet uphill
@@ -97,6 +97,15 @@ def lbfgs(
         at, count = following, count + 1
         del line  # its memory serves the next one
         at = (yield at) or at
+
+
+def models_in(steps: float, dear: float) -> int:
+    """How many preconditioners are made in so many steps, each of which takes as long as `dear`."""
+    return 2 + int(steps / _every(dear, EVERY))
+
+
+def _every(dear: float, least: int) -> int:
+    return max(least, round(dear / SPENT))
 
 
 def two_loops(gradient: Tensor, pairs: Sequence[Pair], first: Callable[[Tensor], Tensor]) -> Tensor:

@@ -24,9 +24,10 @@ CACHE_LINE = 64  # bytes
 
 @dataclass
 class Tally:
-    """How often the rows were read."""
+    """How often the rows were read, and for how many models of the curvature."""
 
     passes: int = 0
+    models: int = 0
 
 
 @dataclass(frozen=True, eq=False)

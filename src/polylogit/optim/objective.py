@@ -69,6 +69,7 @@ MUCH, MORE = 4.0, 2.0  # times what one model promises: to look at another, and 
 FEW_BESIDE = 32  # classes for which the bias is settled however few the features are
 MOST_WRITTEN = 2000  # parameters between which a part of the Hessian is ever written out
 PRODUCTS_SAVED = 400  # with the Hessian, by writing it out
+FEW_PAIRED = 4  # classes: to multiply columns pair by pair takes longer than a matrix for each pair
 WIDEST_GRAM = 4096  # features; beyond, the preconditioner is diagonal
 
 Reduce = Callable[[Tensor], Tensor]
@@ -95,7 +96,7 @@ class SoftmaxObjective:
     fast: torch.dtype = torch.float32
     reduce: Reduce = lambda part: part
     tally: Tally = field(default_factory=Tally)
-    diagonal: bool = False  # whether the preconditioner is the Hessian's diagonal, not a matrix
+    diagonals: int = 0  # so many first preconditioners are the Hessian's diagonal, not a matrix
     kept: Kept | None = None  # sums of the preconditioner that may be used again
     bias_curvature: BiasCurvature = field(default_factory=BiasCurvature)
     rooms: Rooms = field(default_factory=Rooms)
@@ -162,15 +163,16 @@ class SoftmaxObjective:
     def preconditioner(self, at: Evaluation) -> Preconditioner:
         """One matrix for all classes, rows weighted by (1 - |p_i|^2)/(K - 1), scaled for each.
 
-        Designs too wide for a D x D matrix get the diagonal of the Hessian itself, and others if
-        asked for (`diagonal`). Where a class has few rows, they are apart
+        Designs too wide for a D x D matrix get the diagonal of the Hessian itself, and others the
+        first times they ask (`diagonals`). Where a class has few rows, they are apart
         (`polylogit.optim.own_rows`).
         """
+        self.tally.models += 1
         logits = logits_of(at)
         if isinstance(logits, RecomputedLogits):
             logits = logits.to(self.fast)
         alike = self.n_classes == 2 or self.basis is not None  # or no longer told apart
-        if self.diagonal or self.design.n_features > WIDEST_GRAM:
+        if self.tally.models <= self.diagonals or self.design.n_features > WIDEST_GRAM:
             diagonals = self._bordered_diagonal(self._sums_near(logits, self._curvature_diagonal))
             return (DiagonalPreconditioner if alike else ClassDiagonalPreconditioner)(diagonals)
         ridge = torch.diag(self.ridge_columns())
@@ -831,6 +833,8 @@ class SoftmaxCurvature:
         k, columns = problem.n_classes, problem.design.n_features + problem.intercept
         share = problem.weights[block.rows, None].to(problem.fast)
         p = self._probabilities(block)
+        if k <= FEW_PAIRED:
+            return self._grams(block, column_pairs(p * share, p, 1))
         total = p.new_zeros(k * (k - 1) // 2, columns * (columns + 1) // 2)
         width = max(total.shape) * problem.fast.itemsize
         for rows in row_slices(len(p), max(64, PRODUCT_BYTES // width)):
@@ -838,6 +842,12 @@ class SoftmaxCurvature:
             products = block.products(problem.intercept, rows)
             total.addmm_(column_pairs(q * share[rows], q, 1).T, products)
         return total
+
+    def _grams(self, block: Block, weights: Tensor) -> Tensor:
+        """The same, a Gram matrix for each of the few columns of `weights` (B, K (K-1)/2)."""
+        columns = self.objective.design.n_features + self.objective.intercept
+        first, second = torch.triu_indices(columns, columns)
+        return torch.stack([_bordered_gram(block, w)[first, second] for w in weights.unbind(1)])
 
 
 @lru_cache(maxsize=8)

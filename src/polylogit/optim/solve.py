@@ -28,7 +28,7 @@ from polylogit.errors import OptionError, SolveError, TargetError, nearest
 from polylogit.optim.certificate import certify, certify_locally, estimate
 from polylogit.optim.compact import CompactObjective, is_compact
 from polylogit.optim.device import on
-from polylogit.optim.lbfgs import MEMORY, Pairs, lbfgs
+from polylogit.optim.lbfgs import MEMORY, Pairs, lbfgs, models_in
 from polylogit.optim.logits import Rooms, parts
 from polylogit.optim.newton import newton
 from polylogit.optim.newton_cg import newton_cg
@@ -57,6 +57,7 @@ POLISH = 1e-4  # of tol: where steps cost next to nothing, go on to here
 FAST_WORK = 4e6  # multiply-adds of a pass from which float32 pays
 CLOSER = 0.5  # of the smallest gap so far: progress, even where F is too flat to show it
 PATIENCE = 3  # steps without progress before a fit counts as stalled
+STILL, BLUR = 10, 1e-7  # steps, and how much of F they may change where nothing moves in float32
 SAFETY = 0.9  # of tol: what float32 has to see before float64 is asked
 SLOW = 320  # steps still to go, by the pace of the last, before a better solver takes over
 PACE = 250  # steps over which the pace is measured: the gap may stand still for long, and then fall
@@ -64,6 +65,7 @@ PACE = 250  # steps over which the pace is measured: the gap may stand still for
 # what this library reaches on one core, to compare two ways to the same end, not to tell the time
 FLOPS = 6e10  # of large float32 products, a second
 THIN_FLOPS = 3e10  # of float32 products with few classes
+THIN = 6  # classes: with fewer, a product takes as long as to read the rows
 INVERSE_FLOPS = 3e10  # multiply-adds of a float64 inverse
 STEP = 4e-4  # seconds that a step takes whatever it computes
 LOGIT = 2e-8  # seconds for all that a step does to one logit
@@ -156,7 +158,7 @@ def solve(
             n_classes,
             intercept,
             offsets=None if offsets is None else offsets.to(place),
-            diagonal=_is_diagonal_enough(design, n_classes, trail),
+            diagonals=_first_diagonals(design, n_classes, trail),
             kept=None if trail is None else trail.curvature,
         )
         objective, stages = _planned(plain, settings)
@@ -277,22 +279,26 @@ def _quickest(design: Design, n_classes: int, penalised: bool) -> str:
 
 def _step_seconds(design: Design, n_classes: int) -> float:
     """A step of L-BFGS."""
-    products = 4 * n_classes * (design.entries + design.n_rows)
+    products = 4 * max(n_classes, THIN) * (design.entries + design.n_rows)
     return STEP + LOGIT * design.n_rows * n_classes + products / THIN_FLOPS
 
 
-def _is_diagonal_enough(design: Design, n_classes: int, trail: Trail | None) -> bool:
-    """Whether D x D matrices would take longer than the steps of L-BFGS that they save."""
-    columns = design.n_features + 1.0
-    seconds = 2 * columns**3 / INVERSE_FLOPS
+def _first_diagonals(design: Design, n_classes: int, trail: Trail | None) -> int:
+    """How many models of the curvature are a diagonal before they are D x D matrices.
+
+    None where the steps that a matrix saves take longer than it does; else as many as are made
+    until the steps have taken as long: whether columns are correlated, only steps can tell.
+    """
+    seconds = 2 * (design.n_features + 1.0) ** 3 / INVERSE_FLOPS
     if trail is None:  # which keeps what the rows sum up to
         seconds += _gram_seconds(design)
-    return MATRICES * seconds > STEPS_SAVED * _step_seconds(design, n_classes)
+    steps = MATRICES * seconds / _step_seconds(design, n_classes)
+    return 0 if steps <= STEPS_SAVED else models_in(steps, _gram_worth(design, n_classes))
 
 
-def _gram_worth(objective: SoftmaxObjective) -> float:
+def _gram_worth(design: Design, n_classes: int) -> float:
     """How many steps of L-BFGS take as long as a Gram matrix."""
-    return _gram_seconds(objective.design) / _step_seconds(objective.design, objective.n_classes)
+    return _gram_seconds(design) / _step_seconds(design, n_classes)
 
 
 def _gram_seconds(design: Design) -> float:
@@ -358,7 +364,7 @@ class _Run:
         cheap = _hessian_work(objective.design, objective.n_classes) <= POLISH_WORK
         self.aim = settings.tol * (POLISH if stages[-1] is _NEWTON and cheap else 1.0)
         self.worth = _hessian_worth(objective.design, objective.n_classes)
-        self.dear = 0.0 if objective.diagonal else _gram_worth(objective)
+        self.dear = _gram_worth(objective.design, objective.n_classes)
 
     def from_point(self, start: tuple[Tensor, Tensor] | None) -> Solution:
         """Run the solvers from here until there is a reason to stop."""
@@ -421,6 +427,7 @@ class _Run:
         """Come close in float32, which proves nothing; None when float64 should look at it."""
         fast = replace(self.objective, dtype=torch.float32, rooms=Rooms())  # its memory ends here
         gaps: list[float] = []
+        values: list[float] = []
         enough = aim = SAFETY * self.settings.tol
         for _ in self._points(fast):
             gaps.append(estimate(fast, self.at))
@@ -433,7 +440,8 @@ class _Run:
                     return None
                 aim = 0.5 * gaps[-1]  # the bias hid a part of the gap
             self.slow = _is_slow(gaps, self.settings.tol)
-            if self.slow:
+            values.append(self.at.value)
+            if self.slow or _is_still(values, gaps):
                 return None
             if self._iteration() >= self.settings.max_iter:
                 return Status.ITERATION_LIMIT
@@ -621,6 +629,14 @@ def _is_slow(gaps: list[float], tol: float) -> bool:
     best = min(gaps)
     pace = math.log(min(gaps[:-PACE]) / best) / PACE
     return pace * SLOW < math.log(best / tol)
+
+
+def _is_still(values: list[float], gaps: list[float]) -> bool:
+    """Whether, in float32, the last steps have moved nothing but rounding."""
+    if len(gaps) <= STILL:
+        return False
+    fall = min(values[:-STILL]) - min(values)
+    return fall <= BLUR * abs(values[-1]) and min(gaps) > CLOSER * min(gaps[:-STILL])
 
 
 def _separated(how: str, *, partly: bool = False) -> TargetError:
