@@ -279,7 +279,7 @@ def _quickest(design: Design, n_classes: int, penalised: bool) -> str:
 
 def _step_seconds(design: Design, n_classes: int) -> float:
     """A step of L-BFGS."""
-    products = 4 * max(n_classes, THIN) * (design.entries + design.n_rows)
+    products = 4 * n_classes * (design.entries + design.n_rows)
     return STEP + LOGIT * design.n_rows * n_classes + products / THIN_FLOPS
 
 
@@ -292,13 +292,13 @@ def _first_diagonals(design: Design, n_classes: int, trail: Trail | None) -> int
     seconds = 2 * (design.n_features + 1.0) ** 3 / INVERSE_FLOPS
     if trail is None:  # which keeps what the rows sum up to
         seconds += _gram_seconds(design)
-    steps = MATRICES * seconds / _step_seconds(design, n_classes)
+    steps = MATRICES * seconds / _step_seconds(design, max(n_classes, THIN))
     return 0 if steps <= STEPS_SAVED else models_in(steps, _gram_worth(design, n_classes))
 
 
 def _gram_worth(design: Design, n_classes: int) -> float:
     """How many steps of L-BFGS take as long as a Gram matrix."""
-    return _gram_seconds(design) / _step_seconds(design, n_classes)
+    return _gram_seconds(design) / _step_seconds(design, max(n_classes, THIN))
 
 
 def _gram_seconds(design: Design) -> float:
