@@ -305,6 +305,12 @@ def test_a_matrix_is_not_made_before_the_steps_have_taken_as_long(shape, n_class
     assert first > 2 if waits else first == 0
 
 
+@pytest.mark.parametrize(("n_features", "dear"), [(4096, True), (4097, False)])
+def test_a_diagonal_is_not_spared_as_a_matrix_is(n_features, dear):
+    sizes = SimpleNamespace(n_rows=100, n_features=n_features, entries=100 * n_features)
+    assert (module._gram_worth(sizes, 4) > 10) is dear
+
+
 def test_rows_that_are_mostly_zero_make_a_matrix_dearer_than_steps():
     rows = scipy.sparse.random_array((2000, 3000), density=0.01, format="csr", random_state=0)
     assert module._first_diagonals(design_of(rows.astype(np.float64)), 10, None) > 10

@@ -32,7 +32,12 @@ from polylogit.optim.lbfgs import MEMORY, Pairs, lbfgs, models_in
 from polylogit.optim.logits import Rooms, parts
 from polylogit.optim.newton import newton
 from polylogit.optim.newton_cg import newton_cg
-from polylogit.optim.objective import SoftmaxObjective, contrast_basis, logits_of
+from polylogit.optim.objective import (
+    WIDEST_GRAM,
+    SoftmaxObjective,
+    contrast_basis,
+    logits_of,
+)
 from polylogit.optim.penalty import ElasticNet, Penalty, Ridge
 from polylogit.optim.problem import (
     ROUNDING,
@@ -297,7 +302,9 @@ def _first_diagonals(design: Design, n_classes: int, trail: Trail | None) -> int
 
 
 def _gram_worth(design: Design, n_classes: int) -> float:
-    """How many steps of L-BFGS take as long as a Gram matrix."""
+    """How many steps of L-BFGS take as long as a Gram matrix; 0 where none is ever made."""
+    if design.n_features > WIDEST_GRAM:
+        return 0.0
     return _gram_seconds(design) / _step_seconds(design, max(n_classes, THIN))
 
 
