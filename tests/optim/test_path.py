@@ -136,7 +136,7 @@ def test_an_estimate_is_no_proof(monkeypatch):
 
 
 def test_the_last_point_may_go_without_a_penalty_and_with_another_solver(monkeypatch):
-    monkeypatch.setattr(module, "_quickest", lambda *at: "mixed" if at[2] else "newton")
+    monkeypatch.setattr(module, "_quickest", lambda *at: "mixed" if at[1] else "newton")
     y = np.random.default_rng(0).integers(3, size=178)
     rows, options = problem(load_wine(return_X_y=True)[0], y)
     strong, none = solve_path(*rows, alphas=(1.0, 0.0), **options)

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from polylogit.errors import OptionError, SolveError, TargetError
 from polylogit.optim import objective as objective_module
 from polylogit.optim import preconditioner as preconditioner_module
 from polylogit.optim import solve as module
+from polylogit.optim.cost import Cost
 from polylogit.optim.preconditioner import (
     ClassDiagonalPreconditioner,
     ClassPreconditioner,
@@ -175,12 +175,12 @@ def names(stages):
 
 
 def test_the_solvers_follow_the_size():
-    wide = design_of(np.random.default_rng(0).normal(size=(50, 2000)))
-    small = design_of(WINE[0])
+    wide, small = (50, 2000), WINE[0].shape
     double, single = torch.float64, torch.float32
 
-    def stages(solver, *of, dtype="auto"):
-        return module._stages(module.Settings(solver=solver, dtype=dtype), *of)
+    def stages(solver, shape, n_classes, penalised, dtype="auto"):
+        settings = module.Settings(solver=solver, dtype=dtype)
+        return module._stages(settings, Cost(*shape, math.prod(shape), n_classes), penalised)
 
     assert names(stages("auto", small, 3, True)) == [("newton", double)]
     assert names(stages("auto", wide, 3, True)) == [
@@ -195,15 +195,15 @@ def test_the_solvers_follow_the_size():
 
 
 def test_first_steps_do_without_a_hessian_that_costs_many_products():
-    many = design_of(np.random.default_rng(0).normal(size=(2000, 60)))
-    auto = module._stages(module.Settings(), many, 10, True)
+    many = Cost(2000, 60, 2000 * 60.0, 10)
+    auto = module._stages(module.Settings(), many, True)
     assert [stage.name for stage in auto] == ["newton-cg", "newton"]
-    assert names(module._stages(module.Settings(), many, 10, False)) == [("newton", torch.float64)]
-    assert len(module._stages(module.Settings(solver="newton"), many, 10, True)) == 1
+    assert names(module._stages(module.Settings(), many, False)) == [("newton", torch.float64)]
+    assert len(module._stages(module.Settings(solver="newton"), many, True)) == 1
 
 
 def test_a_hessian_is_written_out_once_it_costs_less_than_the_last_step(monkeypatch):
-    monkeypatch.setattr(module, "_hessian_worth", lambda *_: module.MANY_PRODUCTS + 0.5)
+    monkeypatch.setattr(Cost, "hessian_in_products", module.MANY_PRODUCTS + 0.5)
     solution = run(*hard(), alpha=1e-6)
     assert solution.certified
     assert solution.statistics.solver == "newton-cg + newton"
@@ -289,33 +289,6 @@ def test_what_is_slow_in_float32_is_not_tried_again_in_float64(monkeypatch):
     assert passed == [("lbfgs", torch.float32), ("lbfgs", torch.float64)]  # there is no other
 
 
-@pytest.mark.parametrize(
-    ("shape", "n_classes", "waits"),
-    [
-        ((10_000, 784), 10, False),  # images
-        ((10_000, 4096), 1000, False),  # where steps take long too
-        ((20_000, 500), 2, False),  # few classes: a step is as long as it takes to read the rows
-        ((10_000, 4096), 10, True),  # embeddings of a language model
-        ((500, 3000), 2, True),
-    ],
-)
-def test_a_matrix_is_not_made_before_the_steps_have_taken_as_long(shape, n_classes, waits):
-    sizes = SimpleNamespace(n_rows=shape[0], n_features=shape[1], entries=math.prod(shape))
-    first = module._first_diagonals(sizes, n_classes, None)
-    assert first > 2 if waits else first == 0
-
-
-@pytest.mark.parametrize(("n_features", "dear"), [(4096, True), (4097, False)])
-def test_a_diagonal_is_not_spared_as_a_matrix_is(n_features, dear):
-    sizes = SimpleNamespace(n_rows=100, n_features=n_features, entries=100 * n_features)
-    assert (module._gram_worth(sizes, 4) > 10) is dear
-
-
-def test_rows_that_are_mostly_zero_make_a_matrix_dearer_than_steps():
-    rows = scipy.sparse.random_array((2000, 3000), density=0.01, format="csr", random_state=0)
-    assert module._first_diagonals(design_of(rows.astype(np.float64)), 10, None) > 10
-
-
 def test_after_the_first_diagonals_correlated_columns_get_their_matrix(monkeypatch):
     made, first = [], objective_module.SoftmaxObjective.preconditioner
     monkeypatch.setattr(
@@ -323,7 +296,7 @@ def test_after_the_first_diagonals_correlated_columns_get_their_matrix(monkeypat
         "preconditioner",
         lambda o, at: made.append(first(o, at)) or made[-1],
     )
-    monkeypatch.setattr(module, "_first_diagonals", lambda *_: 2)
+    monkeypatch.setattr(Cost, "first_diagonals", lambda *_, **__: 2)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(600, 3)) @ rng.normal(size=(3, 60)) + 0.1 * rng.normal(size=(600, 60))
     y = (X[:, :6] + rng.gumbel(size=(600, 6))).argmax(1)

@@ -27,17 +27,13 @@ from polylogit.design import Design
 from polylogit.errors import OptionError, SolveError, TargetError, nearest
 from polylogit.optim.certificate import certify, certify_locally, estimate
 from polylogit.optim.compact import CompactObjective, is_compact
+from polylogit.optim.cost import MOST_PARAMETERS, Cost
 from polylogit.optim.device import on
-from polylogit.optim.lbfgs import MEMORY, Pairs, lbfgs, models_in
+from polylogit.optim.lbfgs import MEMORY, Pairs, lbfgs
 from polylogit.optim.logits import Rooms, parts
 from polylogit.optim.newton import newton
 from polylogit.optim.newton_cg import newton_cg
-from polylogit.optim.objective import (
-    WIDEST_GRAM,
-    SoftmaxObjective,
-    contrast_basis,
-    logits_of,
-)
+from polylogit.optim.objective import SoftmaxObjective, contrast_basis, logits_of
 from polylogit.optim.penalty import ElasticNet, Penalty, Ridge
 from polylogit.optim.problem import (
     ROUNDING,
@@ -51,6 +47,7 @@ from polylogit.optim.problem import (
     Status,
 )
 from polylogit.optim.proximal import proximal_newton
+from polylogit.optim.row_span import RowSpan, fits
 from polylogit.optim.separation import is_separable, separates
 from polylogit.optim.targets import Labels, Targets
 from polylogit.optim.threads import chosen_threads, threads
@@ -66,20 +63,7 @@ STILL, BLUR = 10, 1e-7  # steps, and how much of F they may change where nothing
 SAFETY = 0.9  # of tol: what float32 has to see before float64 is asked
 SLOW = 320  # steps still to go, by the pace of the last, before a better solver takes over
 PACE = 250  # steps over which the pace is measured: the gap may stand still for long, and then fall
-
-# what this library reaches on one core, to compare two ways to the same end, not to tell the time
-FLOPS = 6e10  # of large float32 products, a second
-THIN_FLOPS = 3e10  # of float32 products with few classes
-THIN = 6  # classes: with fewer, a product takes as long as to read the rows
-INVERSE_FLOPS = 3e10  # multiply-adds of a float64 inverse
-STEP = 4e-4  # seconds that a step takes whatever it computes
-LOGIT = 2e-8  # seconds for all that a step does to one logit
-PRODUCT, PRODUCT_LOGIT = 4e-5, 2.5e-9  # the same of a Hessian product
 MANY_PRODUCTS = 8  # a written-out Hessian that costs more is not worth it for the first steps
-NEWTON_STEPS, LBFGS_STEPS = 8, 60  # typical
-MATRICES, STEPS_SAVED = 2, 40  # typical, where the curvature is modelled by a matrix
-WORTH = 2.0  # Newton's method may take so much longer: its last step doubles the digits
-MOST_PARAMETERS = 4000  # of a Hessian that is written out
 
 Keep = Callable[[int, Callable[[], tuple[Tensor, Tensor]]], None]
 """Offered the number of a step, and a way to (W, bias) on the user's scale, which costs a copy."""
@@ -163,47 +147,81 @@ def solve(
             n_classes,
             intercept,
             offsets=None if offsets is None else offsets.to(place),
-            diagonals=_first_diagonals(design, n_classes, trail),
-            kept=None if trail is None else trail.curvature,
         )
-        objective, stages = _planned(plain, settings)
-        _refuse_empty_classes(objective)
-        work = float(design.n_rows) * n_classes * design.n_features
-        if _NEWTON in stages:
-            work += _hessian_work(design, n_classes)
-        overflow = np.errstate(over="ignore", invalid="ignore")  # as torch: `_Run` refuses it
-        with threads(_threads(work, settings.n_threads, trail)), overflow:
-            return _Run(objective, stages, settings, progress, trail, keep).from_point(start)
+        _refuse_empty_classes(plain)
+        if _has_short_way(plain, settings):
+            return _by_the_span(plain, alpha, settings, start, progress, trail, keep)
+        planned = _planned(plain, settings, trail)
+        return _Run(*planned, settings, progress, trail, keep).from_point(start)
 
 
-def _threads(work: float, asked: int | None, trail: Trail | None) -> int:
-    """Those that pay, found out once for a whole trail."""
-    if trail is None:
-        return chosen_threads(work, asked)
-    if trail.threads is None:
-        trail.threads = chosen_threads(work, asked)
-    return trail.threads
+def _by_the_span(
+    plain: SoftmaxObjective,
+    alpha: float,
+    settings: Settings,
+    start: tuple[Tensor, Tensor] | None,
+    progress: Callable[[Progress], None] | None,
+    trail: Trail | None,
+    keep: Keep | None,
+) -> Solution:
+    """Solve in the span of the rows, then prove it of the rows themselves, or go on there."""
+    started = time.perf_counter()
+    near = _planned(_in_the_span(plain, alpha, settings, trail), settings, trail)
+    first = _Run(*near, replace(settings, tol=SAFETY * settings.tol), progress, trail, keep)
+    first.started, first.used = started, {"row span": None}
+    found = first.from_point(start)
+    there = _planned(plain, replace(settings, dtype="float64"), None)
+    proof = _Run(*there, settings, progress, None, keep, first)
+    return proof.from_point((found.weight, found.bias))
+
+
+def _has_short_way(objective: SoftmaxObjective, settings: Settings) -> bool:
+    """Whether to solve in the span of the rows first, where they are fewer than the columns."""
+    if settings.solver != "auto" or not isinstance(objective.ridge, Ridge):
+        return False
+    return fits(objective.design) and _cost(objective).span_pays and objective.penalised
+
+
+def _in_the_span(
+    plain: SoftmaxObjective, alpha: float, settings: Settings, trail: Trail | None
+) -> SoftmaxObjective:
+    """The same F in the span of the rows, which is found once for a whole trail."""
+    span = None if trail is None else trail.span
+    if span is None:
+        work = float(plain.design.n_rows) ** 2 * plain.design.n_features
+        with threads(chosen_threads(work, settings.n_threads)):
+            span = RowSpan(plain.design, plain.ridge.strength / alpha)
+    if trail is not None:
+        trail.span = span
+    return replace(plain, design=span, ridge=_penalty(span, alpha, 0.0, None), own=[])
 
 
 def _planned(
-    objective: SoftmaxObjective, settings: Settings
+    objective: SoftmaxObjective, settings: Settings, trail: Trail | None
 ) -> tuple[SoftmaxObjective, tuple[_Stage, ...]]:
     """The solvers to run, and the objective in the form that suits them."""
     if isinstance(objective.ridge, ElasticNet):
         # no basis without the common shift of the classes, which costs something here; and no
         # float32: its Hessian has directions that rounding curves downwards
         return replace(objective, fast=torch.float64), _kinked_stages(settings.solver)
-    design, n_classes = objective.design, objective.n_classes
-    stages = _stages(settings, design, n_classes, objective.penalised)
+    cost = _cost(objective)
+    kept = None if trail is None else trail.curvature
+    diagonals = cost.first_diagonals(sums_are_kept=kept is not None)
+    objective = replace(objective, diagonals=diagonals, kept=kept)
+    stages = _stages(settings, cost, objective.penalised)
     if _NEWTON in stages:
         # float32 where float64 would take long; never where nothing else curves F
-        cheap = not objective.penalised or _hessian_work(design, n_classes) <= DOUBLE_WORK
+        cheap = not objective.penalised or cost.hessian_work <= DOUBLE_WORK
         fast = torch.float64 if cheap else torch.float32
-        objective = replace(objective, basis=contrast_basis(n_classes), fast=fast)
+        objective = replace(objective, basis=contrast_basis(cost.n_classes), fast=fast)
         objective = CompactObjective.of(objective) if is_compact(objective) else objective
     if settings.dtype == "float64":
         objective = replace(objective, fast=torch.float64)
     return objective, stages
+
+
+def _cost(objective: SoftmaxObjective) -> Cost:
+    return Cost.of(objective.design, objective.n_classes)
 
 
 def _penalty(design: Design, alpha: float, l1_ratio: float, factors: Tensor | None) -> Penalty:
@@ -241,23 +259,21 @@ _PROXIMAL = _Stage("proximal", proximal_newton)
 _FAST_LBFGS = _Stage("lbfgs", lbfgs, torch.float32)
 
 
-def _stages(
-    settings: Settings, design: Design, n_classes: int, penalised: bool
-) -> tuple[_Stage, ...]:
+def _stages(settings: Settings, cost: Cost, penalised: bool) -> tuple[_Stage, ...]:
     """The solvers to run, each from where the last one got stuck or slow."""
     wish = settings.solver
     if wish == "auto":
-        wish = _quickest(design, n_classes, penalised)
+        wish = _quickest(cost, penalised)
     if wish == "newton":
         free = settings.solver == "auto" and penalised
-        waits = free and _hessian_worth(design, n_classes) > MANY_PRODUCTS
+        waits = free and cost.hessian_in_products > MANY_PRODUCTS
         return (_NEWTON_CG, _NEWTON) if waits else (_NEWTON,)
     if wish == "newton-cg":
         return (_NEWTON_CG,)
     last = () if wish == "lbfgs" else (_NEWTON_CG,)
     if not penalised:
         return last or (_LBFGS,)
-    large = float(design.n_rows) * n_classes * design.n_features > FAST_WORK
+    large = float(cost.n_rows) * cost.n_classes * cost.n_features > FAST_WORK
     quick = settings.dtype == "float32" or (settings.dtype == "auto" and large)
     first = (_FAST_LBFGS, _LBFGS) if quick else (_LBFGS,)
     return (*first, *last)
@@ -272,63 +288,11 @@ def _kinked_stages(wish: str) -> tuple[_Stage, ...]:
     return (_PROXIMAL,)
 
 
-def _quickest(design: Design, n_classes: int, penalised: bool) -> str:
-    """Newton where a written-out Hessian is cheap, else the mixture, by a rough count of time."""
-    columns = design.n_features + 1.0
-    if (n_classes - 1) * columns > MOST_PARAMETERS:
-        return "mixed"
-    newton_seconds = NEWTON_STEPS * (STEP + _hessian_seconds(design, n_classes))
-    lbfgs_seconds = LBFGS_STEPS * _step_seconds(design, n_classes)
-    return "newton" if newton_seconds <= WORTH * lbfgs_seconds or not penalised else "mixed"
-
-
-def _step_seconds(design: Design, n_classes: int) -> float:
-    """A step of L-BFGS."""
-    products = 4 * n_classes * (design.entries + design.n_rows)
-    return STEP + LOGIT * design.n_rows * n_classes + products / THIN_FLOPS
-
-
-def _first_diagonals(design: Design, n_classes: int, trail: Trail | None) -> int:
-    """How many models of the curvature are a diagonal before they are D x D matrices.
-
-    None where the steps that a matrix saves take longer than it does; else as many as are made
-    until the steps have taken as long: whether columns are correlated, only steps can tell.
-    """
-    seconds = 2 * (design.n_features + 1.0) ** 3 / INVERSE_FLOPS
-    if trail is None:  # which keeps what the rows sum up to
-        seconds += _gram_seconds(design)
-    steps = MATRICES * seconds / _step_seconds(design, max(n_classes, THIN))
-    return 0 if steps <= STEPS_SAVED else models_in(steps, _gram_worth(design, n_classes))
-
-
-def _gram_worth(design: Design, n_classes: int) -> float:
-    """How many steps of L-BFGS take as long as a Gram matrix; 0 where none is ever made."""
-    if design.n_features > WIDEST_GRAM:
-        return 0.0
-    return _gram_seconds(design) / _step_seconds(design, max(n_classes, THIN))
-
-
-def _gram_seconds(design: Design) -> float:
-    return design.entries * (design.entries / design.n_rows + 1) / FLOPS
-
-
-def _hessian_seconds(design: Design, n_classes: int) -> float:
-    """To write a Hessian out, and to factor it."""
-    columns = design.n_features + 1.0
-    products = design.n_rows * (n_classes * (n_classes - 1) / 2) * (columns * (columns + 1) / 2)
-    return 2 * (products + ((n_classes - 1) * columns) ** 3 / 3) / FLOPS
-
-
-def _hessian_worth(design: Design, n_classes: int) -> float:
-    """How many Hessian products take as long as one that is written out."""
-    logits, columns = float(design.n_rows) * n_classes, design.n_features + 1.0
-    product = PRODUCT + PRODUCT_LOGIT * logits + 4 * logits * columns / THIN_FLOPS
-    return _hessian_seconds(design, n_classes) / product
-
-
-def _hessian_work(design: Design, n_classes: int) -> float:
-    """Multiply-adds of one Hessian that is written out."""
-    return design.n_rows * (n_classes * (design.n_features + 1.0)) ** 2
+def _quickest(cost: Cost, penalised: bool) -> str:
+    """Newton where a written-out Hessian is cheap, else the mixture."""
+    if not penalised and cost.parameters <= MOST_PARAMETERS:
+        return "newton"
+    return "newton" if cost.newton_is_quicker else "mixed"
 
 
 @dataclass(frozen=True)
@@ -351,6 +315,7 @@ class _Run:
         progress: Callable[[Progress], None] | None,
         trail: Trail | None = None,
         keep: Keep | None = None,
+        first: _Run | None = None,
     ) -> None:
         self.objective = objective
         self.stages = stages
@@ -367,27 +332,45 @@ class _Run:
         self.proven: _Proof | None = None
         self.balanced: Evaluation | None = None  # with the best bias for its weights
         self.refuted = False  # that free columns separate the classes
+        self.interrupted = False
+        if first is not None:  # this one goes on with
+            self.used, self.history, self.started = first.used, first.history, first.started
+            self.interrupted = first.interrupted
+        cost = _cost(objective)
         # the gap to go on to once certified: where steps are cheap, one or two buy many digits
-        cheap = _hessian_work(objective.design, objective.n_classes) <= POLISH_WORK
+        cheap = cost.hessian_work <= POLISH_WORK
         self.aim = settings.tol * (POLISH if stages[-1] is _NEWTON and cheap else 1.0)
-        self.worth = _hessian_worth(objective.design, objective.n_classes)
-        self.dear = _gram_worth(objective.design, objective.n_classes)
+        self.worth, self.dear = cost.hessian_in_products, cost.gram_in_steps
 
     def from_point(self, start: tuple[Tensor, Tensor] | None) -> Solution:
         """Run the solvers from here until there is a reason to stop."""
-        objective = self.objective
-        if start is None:
-            point = objective.start()
-        else:
-            point = objective.join(*objective.design.from_user(*start))
-        self.left = None if self.trail is None else self.trail.last(objective)
-        self.at = self.left or Evaluation(point, math.inf, point)
-        try:
-            status = self._run()
-        except KeyboardInterrupt:
-            status = Status.INTERRUPTED
-        self._refuse_separated()
-        return self._solution(status)
+        overflow = np.errstate(over="ignore", invalid="ignore")  # as torch, and refused later
+        with threads(self._threads()), overflow:
+            objective = self.objective
+            if start is None:
+                point = objective.start()
+            else:
+                point = objective.join(*objective.design.from_user(*start))
+            self.left = None if self.trail is None else self.trail.last(objective)
+            self.at = self.left or Evaluation(point, math.inf, point)
+            try:
+                status = Status.INTERRUPTED if self.interrupted else self._run()
+            except KeyboardInterrupt:
+                status, self.interrupted = Status.INTERRUPTED, True
+            self._refuse_separated()
+            return self._solution(status)
+
+    def _threads(self) -> int:
+        """Those that pay, found out once for a whole trail."""
+        asked, trail, cost = self.settings.n_threads, self.trail, _cost(self.objective)
+        work = float(cost.n_rows) * cost.n_classes * cost.n_features
+        if _NEWTON in self.stages and not self.history:
+            work += cost.hessian_work
+        if trail is None:
+            return chosen_threads(work, asked)
+        if trail.threads is None:
+            trail.threads = chosen_threads(work, asked)
+        return trail.threads
 
     def _run(self) -> Status:
         if self._proven_by_the_last() or self._proven_by_carrying_on():

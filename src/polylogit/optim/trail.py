@@ -8,7 +8,7 @@
    way on is one more of them.
 5. Whether its own way on led to the end at once: then the next may as well, and is tried in
    float64, where the gradient at its lowest point is all that a proof takes.
-6. On how many threads it ran.
+6. On how many threads it ran, and the span of the rows, where it ran in that.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from polylogit.optim.objective import LogitLine, SoftmaxObjective, logits_of
 from polylogit.optim.penalty import Penalty
 from polylogit.optim.preconditioner import Kept
 from polylogit.optim.problem import Evaluation, Line
+from polylogit.optim.row_span import RowSpan
 
 MEMORY = 30  # steps of L-BFGS: those of several solves
 SHARP = 0.05  # of the first slope: how flat the end of the continuation must be
@@ -43,6 +44,7 @@ class Trail:
     arrives: bool = False  # whether the last way on was all that a solve took
     carried: int = 0  # times in a row that it was taken without a product
     threads: int | None = None
+    span: RowSpan | None = None  # where the rows are fewer than the columns
 
     def remember(self, ridge: Penalty, at: Evaluation) -> None:
         """Take down where a solve under `ridge` ended."""

@@ -1,0 +1,55 @@
+"""Which of two ways is taken to be the quicker one."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from polylogit.design import design_of
+from polylogit.optim.cost import Cost
+
+
+def cost(shape, n_classes):
+    return Cost(*shape, float(math.prod(shape)), n_classes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_classes", "waits"),
+    [
+        ((10_000, 784), 10, False),  # images
+        ((10_000, 4096), 1000, False),  # where steps take long too
+        ((20_000, 500), 2, False),  # few classes: a step is as long as it takes to read the rows
+        ((10_000, 4096), 10, True),  # embeddings of a language model
+        ((500, 3000), 2, True),
+    ],
+)
+def test_a_matrix_is_not_made_before_the_steps_have_taken_as_long(shape, n_classes, waits):
+    first = cost(shape, n_classes).first_diagonals(sums_are_kept=False)
+    assert first > 2 if waits else first == 0
+
+
+@pytest.mark.parametrize(("n_features", "dear"), [(4096, True), (4097, False)])
+def test_a_diagonal_is_not_spared_as_a_matrix_is(n_features, dear):
+    assert (cost((100, n_features), 4).gram_in_steps > 10) is dear
+
+
+def test_rows_that_are_mostly_zero_make_a_matrix_dearer_than_steps():
+    rows = scipy.sparse.random_array((2000, 3000), density=0.01, format="csr", random_state=0)
+    of = Cost.of(design_of(rows.astype(np.float64)), 10)
+    assert of.first_diagonals(sums_are_kept=False) > 10
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_classes", "pays"),
+    [
+        ((100, 20_000), 4, True),  # expressed genes
+        ((50, 500), 2, True),
+        ((1000, 4096), 1000, True),  # one row of every class
+        ((100, 199), 2, False),  # hardly fewer
+        ((2000, 4000), 10, False),  # to factor them takes longer
+        ((10_000, 784), 10, False),
+    ],
+)
+def test_few_rows_are_solved_in_their_span(shape, n_classes, pays):
+    assert cost(shape, n_classes).span_pays is pays
