@@ -20,8 +20,10 @@ from polylogit.data.offsets import offsets_of
 from polylogit.design import Design, design_of
 from polylogit.errors import DataError, OptionError, SchemaError, TargetError
 from polylogit.model import SoftmaxModel
+from polylogit.optim.cost import Cost
 from polylogit.optim.device import CPU, checked_device
 from polylogit.optim.problem import Progress, Solution, Status
+from polylogit.optim.row_span import RowSpan, fits
 from polylogit.optim.solve import Keep, Settings, solve
 from polylogit.optim.targets import Distributions, Labels, Targets
 from polylogit.schema import Label, listed
@@ -33,6 +35,7 @@ DEFAULT_C = 1.0  # where nothing chooses
 SMALLEST_C, LARGEST_C = 1e-100, 1e100
 MOST_REMEMBERED = 4096  # columns whose ranges and means a model remembers
 MOST_THREADS = 1024  # far more end the whole process from within OpenMP
+MANY_STEPS = 1000  # what a question about a fit may take: the span of the rows may take as long
 
 _UNFINISHED = (Status.INTERRUPTED, Status.ITERATION_LIMIT)
 
@@ -183,6 +186,20 @@ class Prepared:
         if self.design.device == CPU:
             return self
         return replace(self, design=_design(self.dataset, self.intercept, CPU))
+
+    @cached_property
+    def in_the_span(self) -> Prepared:
+        """The same in the span of the rows, if those are far fewer than the columns; see `RowSpan`.
+
+        Models come from and go to the user's columns as ever. Needs a penalty on every column.
+        """
+        cost = Cost.of(self.design, self.n_classes)
+        pays = 2 * cost.n_rows <= cost.n_features and cost.span <= MANY_STEPS * cost.step
+        if not (pays and fits(self.design)):
+            return self
+        factors = 1.0 if self.factors is None else self.design.of_columns(self.factors)
+        span = RowSpan(self.design, factors / self.design.scale.square())
+        return replace(self, design=span, factors=None)
 
     def fingerprint(self, C: float) -> str:
         """A name for the problem: the same for the same optimum sought in the same data."""

@@ -11,12 +11,14 @@ from left_out import data, left_out_logits, log_losses, logits_of, prepared
 from sklearn.datasets import load_iris
 
 from polylogit.data.arrays import from_arrays
+from polylogit.diagnostics import leave_one_out as module
 from polylogit.diagnostics import optimum
 from polylogit.diagnostics.leave_one_out import leave_one_out, obstacle
 from polylogit.diagnostics.outcome import standard_error
 from polylogit.errors import OptionError
+from polylogit.optim.row_span import RowSpan
 from polylogit.stored import Spill
-from polylogit.training import prepare
+from polylogit.training import Prepared, prepare
 
 
 def left(X, codes, C=1.0, weights=None, groups=None, refits="flagged", **options):
@@ -291,3 +293,37 @@ def test_what_cannot_work_is_said(monkeypatch):
     assert obstacle(prepared(X, codes)) is None
     monkeypatch.setattr("polylogit.diagnostics.leave_one_out.LOGITS_BYTES", 700)
     assert "all logits, and 30 rows of 3 are too many" in obstacle(prepared(X, codes))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_array])
+@pytest.mark.parametrize("options", [{}, {"fit_intercept": False}, {"penalty_factors": True}])
+def test_fewer_rows_than_columns_are_left_out_in_their_span(kind, options, monkeypatch):
+    """With the figures of all columns; there the Hessian is small enough to be written out."""
+    rng = np.random.default_rng(0)
+    X, codes = rng.normal(size=(30, 90)) * 10.0 ** rng.uniform(-1, 1, 90), np.arange(30) % 3
+    X[:, :3] += 3 * np.eye(3)[codes]
+    if "penalty_factors" in options:
+        options = {"penalty_factors": rng.uniform(0.1, 3.0, 90)}
+    ready = prepared(kind(X), codes, np.ones(30), **options)
+    assert isinstance(ready.in_the_span.design, RowSpan)
+    fit = ready.fit(0.01)
+    monkeypatch.setattr(module, "WORK", module.work(ready.in_the_span))
+    short = leave_one_out(ready, fit, refits="all")
+    assert short.n_draws == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(Prepared, "in_the_span", property(lambda here: here))
+    long = leave_one_out(ready, fit, refits="all")
+    torch.testing.assert_close(short.losses, long.losses, rtol=1e-6, atol=1e-9)
+    assert short.effective_dof == pytest.approx(long.effective_dof, rel=1e-8)
+    assert short.effective_dof > 1
+
+
+def test_where_the_span_costs_too_much_or_says_no_less_the_columns_serve():
+    X, codes = data()
+    ready = prepared(X, codes)
+    assert ready.in_the_span is ready
+    mostly_zeros = scipy.sparse.random_array((300, 20_000), density=1e-4, format="csr", rng=0)
+    sparse = prepared(mostly_zeros, np.arange(300) % 3)
+    assert sparse.in_the_span is not sparse
+    wide = scipy.sparse.random_array((1200, 90_000), density=1e-5, format="csr", rng=0)
+    assert prepared(wide, np.arange(1200) % 3).in_the_span.design.n_features == 90_000

@@ -143,6 +143,7 @@ def leave_one_out(
     if trouble or not 0 < fit.alpha < math.inf:
         raise OptionError(trouble or "leave-one-out needs a penalty, so C below inf")
     jury = Jury.of(prepared, units_of(prepared, groups))
+    prepared = prepared.in_the_span
     with threads(chosen_threads(work(prepared), prepared.settings.n_threads)):
         if work(prepared) > WORK:
             outcome = sampled(prepared, fit, jury, refits, seed)
