@@ -97,12 +97,12 @@ class Bowl(Toy):
 class LogCosh(Toy):
     """sum_i log cosh((B x)_i - c_i) + |x|^2 / 200: straight far out, where Newton overshoots."""
 
-    def __init__(self):
+    def __init__(self, n=4):
         generator = torch.Generator().manual_seed(4)
-        self.B = torch.randn(9, 4, dtype=torch.float64, generator=generator)
-        self.c = torch.randn(9, dtype=torch.float64, generator=generator)
-        self.far = torch.full((4,), 30.0, dtype=torch.float64)
-        x = torch.zeros(4, dtype=torch.float64)
+        self.B = torch.randn(n + 5, n, dtype=torch.float64, generator=generator)
+        self.c = torch.randn(n + 5, dtype=torch.float64, generator=generator)
+        self.far = torch.full((n,), 30.0, dtype=torch.float64)
+        x = torch.zeros(n, dtype=torch.float64)
         for _ in range(200):
             x = x - 0.5 * torch.linalg.solve(self.hessian(x), self.gradient(x))
         self.lowest = float(self.value(x))
@@ -116,10 +116,13 @@ class LogCosh(Toy):
 
     def hessian(self, x):
         bend = 1 - torch.tanh(self.B @ x - self.c).square()
-        return self.B.T @ (bend[:, None] * self.B) + torch.eye(4, dtype=torch.float64) / 100
+        return (
+            self.B.T @ (bend[:, None] * self.B)
+            + torch.eye(len(self.far), dtype=torch.float64) / 100
+        )
 
     def steepest(self):
-        return self.B.T @ self.B + torch.eye(4, dtype=torch.float64) / 100
+        return self.B.T @ self.B + torch.eye(len(self.far), dtype=torch.float64) / 100
 
 
 class Kinked(Toy):
@@ -140,8 +143,8 @@ class Kinked(Toy):
     def thresholds(self):
         return self.w
 
-    def centred(self, point):
-        return point
+    def centred(self, part, columns):  # noqa: ARG002
+        return part
 
     def value(self, x):
         return self.smooth.value(x) + self.w.flatten() @ x.abs()

@@ -25,8 +25,8 @@ def cost(shape, n_classes):
     ],
 )
 def test_a_matrix_is_not_made_before_the_steps_have_taken_as_long(shape, n_classes, waits):
-    first = cost(shape, n_classes).first_diagonals(sums_are_kept=False)
-    assert first > 2 if waits else first == 0
+    steps = cost(shape, n_classes).steps_before_a_matrix(sums_are_kept=False)
+    assert steps > 40 if waits else steps == 0
 
 
 @pytest.mark.parametrize(("n_features", "dear"), [(4096, True), (4097, False)])
@@ -37,7 +37,7 @@ def test_a_diagonal_is_not_spared_as_a_matrix_is(n_features, dear):
 def test_rows_that_are_mostly_zero_make_a_matrix_dearer_than_steps():
     rows = scipy.sparse.random_array((2000, 3000), density=0.01, format="csr", random_state=0)
     of = Cost.of(design_of(rows.astype(np.float64)), 10)
-    assert of.first_diagonals(sums_are_kept=False) > 10
+    assert of.steps_before_a_matrix(sums_are_kept=False) > 200
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,10 @@ def test_rows_that_are_mostly_zero_make_a_matrix_dearer_than_steps():
 )
 def test_few_rows_are_solved_in_their_span(shape, n_classes, pays):
     assert cost(shape, n_classes).span_pays is pays
+
+
+def test_a_part_of_the_hessian_is_written_out_where_products_take_longer():
+    dense, sparse = cost((100_000, 100), 2), Cost(100_000, 10_000, 1e6, 2)
+    assert [dense.part_is_cheap(count) for count in (200, 500, 550)] == [True, True, False]
+    assert [sparse.part_is_cheap(count) for count in (200, 400, 500)] == [True, True, False]
+    assert not Cost(100_000, 10_000, 1e9, 2).part_is_cheap(2001)

@@ -117,15 +117,14 @@ def test_a_part_of_the_hessian(rows, blocks, k):
 def test_a_part_is_cheap_while_it_is_small():
     p = problem(k=3)
     curvature = p.objective.curvature(p.objective.evaluate(random_point(p)))
-    cheap = [curvature.part_is_cheap(count) for count in (1, 10, 1000, 10**6)]
-    assert cheap == [True, True, False, False]
+    assert [curvature.part_is_cheap(count) for count in (1, 2000, 2001)] == [True, True, False]
 
 
 def test_an_elastic_net_shows_its_kinks_in_the_value_alone(p):
     if p.objective.basis is not None:
         p = replace(p, objective=replace(p.objective, basis=None))
     ridge, point = p.objective.ridge, random_point(p)
-    lasso = torch.linspace(0.1, 0.4, 4, dtype=torch.float64)
+    lasso = torch.linspace(0.1, 0.4, 4, dtype=torch.float64) * ridge.strength.mean()
     objective = replace(p.objective, ridge=ElasticNet(lasso, ridge.strength))
     plain, kinked = p.objective.evaluate(point), objective.evaluate(point)
     weight, _ = objective.split(point)
@@ -136,7 +135,12 @@ def test_an_elastic_net_shows_its_kinks_in_the_value_alone(p):
     expected[:, :4] = lasso
     assert torch.equal(objective.thresholds(), expected)
     assert not p.objective.thresholds().any()
-    centred = objective.evaluate(objective.centred(point + 3.0))
+    columns = torch.tensor([0, 2, *[4] * objective.intercept])
+    moved = point + 3.0
+    moved[:, columns] = objective.centred(moved[:, columns], columns)
+    moved[:, [1, 3]] = objective.centred(moved[:, [1, 3]], torch.tensor([1, 3]))
+    torch.testing.assert_close(moved, objective.join(*objective.split(point + 3.0)))
+    centred = objective.evaluate(moved)
     assert centred.value <= kinked.value + 1e-14
     torch.testing.assert_close(
         probabilities(centred), probabilities(kinked), rtol=1e-10, atol=1e-13

@@ -12,6 +12,7 @@ from sklearn.datasets import load_iris, load_wine
 
 from polylogit.design import design_of
 from polylogit.errors import OptionError, SolveError, TargetError
+from polylogit.optim import cost as cost_module
 from polylogit.optim import objective as objective_module
 from polylogit.optim import preconditioner as preconditioner_module
 from polylogit.optim import solve as module
@@ -296,7 +297,7 @@ def test_after_the_first_diagonals_correlated_columns_get_their_matrix(monkeypat
         "preconditioner",
         lambda o, at: made.append(first(o, at)) or made[-1],
     )
-    monkeypatch.setattr(Cost, "first_diagonals", lambda *_, **__: 2)
+    monkeypatch.setattr(Cost, "steps_before_a_matrix", lambda *_, **__: 1.0)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(600, 3)) @ rng.normal(size=(3, 60)) + 0.1 * rng.normal(size=(600, 60))
     y = (X[:, :6] + rng.gumbel(size=(600, 6))).argmax(1)
@@ -550,7 +551,7 @@ def test_a_free_column_that_separates_is_refused_with_kinks_too(l1_ratio):
 
 @pytest.mark.parametrize("l1_ratio", [1.0, 0.5])
 def test_by_products_alone_it_is_the_same_optimum(monkeypatch, l1_ratio):
-    monkeypatch.setattr(objective_module, "PRODUCTS_SAVED", 0)
+    monkeypatch.setattr(cost_module, "PRODUCTS_SAVED", 0)
     few = net(*WINE, l1_ratio, settings=Settings(tol=1e-9))
     monkeypatch.undo()
     written = net(*WINE, l1_ratio, settings=Settings(tol=1e-9))

@@ -8,18 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from polylogit.design import Design
-from polylogit.optim.lbfgs import models_in
-from polylogit.optim.objective import WIDEST_GRAM
 
 FLOPS = 6e10  # of large float32 products, a second
 THIN_FLOPS = 3e10  # of float32 products with few classes
 THIN = 6  # classes: with fewer, a product takes as long as to read the rows
+SPARSE_FLOPS = 5e9  # of products with CSR rows
 DOUBLE_FLOPS = 3e10  # multiply-adds of a float64 inverse or factor
 STEP = 4e-4  # seconds that a step takes whatever it computes
 LOGIT = 2e-8  # seconds for all that a step does to one logit
 PRODUCT, PRODUCT_LOGIT = 4e-5, 2.5e-9  # the same of a Hessian product
 NEWTON_STEPS, LBFGS_STEPS = 8, 60  # typical
 MATRICES, STEPS_SAVED = 2, 40  # typical, where the curvature is modelled by a matrix
+WIDEST_GRAM = 4096  # features; beyond, no matrix of D x D is made
+MOST_WRITTEN = 2000  # parameters between which a part of the Hessian is ever written out
+PRODUCTS_SAVED = 400  # with that part, by writing it out
 WORTH = 2.0  # Newton's method may take so much longer: its last step doubles the digits
 MOST_PARAMETERS = 4000  # of a Hessian that is written out
 PROOFS = 2  # steps that a proof takes after the fit in other coordinates
@@ -70,9 +72,20 @@ class Cost:
     @property
     def hessian_in_products(self) -> float:
         """How many Hessian products take as long as one that is written out."""
-        logits = float(self.n_rows) * self.n_classes
-        product = PRODUCT + PRODUCT_LOGIT * logits + 4 * logits * self._columns / THIN_FLOPS
-        return self.hessian / product
+        return self.hessian / self.product
+
+    @property
+    def product(self) -> float:
+        """A product with the Hessian."""
+        dense = self.entries >= float(self.n_rows) * self.n_features
+        flops = 4 * self.n_classes * (self.entries + self.n_rows)
+        sweep = PRODUCT + PRODUCT_LOGIT * self.n_rows * self.n_classes
+        return sweep + flops / (THIN_FLOPS if dense else SPARSE_FLOPS)
+
+    def part_is_cheap(self, count: int) -> bool:
+        """Whether the Hessian between `count` parameters takes less than products with it all."""
+        part = 2 * self.n_rows * (1 + 1 / self.n_classes) * float(count) ** 2 / FLOPS
+        return count <= MOST_WRITTEN and part <= PRODUCTS_SAVED * self.product
 
     @property
     def hessian_work(self) -> float:
@@ -84,15 +97,15 @@ class Cost:
         """How many steps of L-BFGS take as long as a Gram matrix; 0 where none is ever made."""
         return 0.0 if self.n_features > WIDEST_GRAM else self._gram / self._step_read
 
-    def first_diagonals(self, *, sums_are_kept: bool) -> int:
-        """How many models of the curvature are a diagonal before they are D x D matrices.
+    def steps_before_a_matrix(self, *, sums_are_kept: bool) -> float:
+        """How many steps take as long as D x D matrices for the curvature.
 
-        None where the steps that a matrix saves take longer than it does; else as many as are made
-        until the steps have taken as long: whether columns are correlated, only steps can tell.
+        0 where the matrices save more steps than that; otherwise those steps come first: whether
+        columns are correlated, only steps can tell.
         """
         seconds = self._inverse + (0.0 if sums_are_kept else self._gram)
         steps = MATRICES * seconds / self._step_read
-        return 0 if steps <= STEPS_SAVED else models_in(steps, self.gram_in_steps)
+        return 0.0 if steps <= STEPS_SAVED else steps
 
     @property
     def span_pays(self) -> bool:

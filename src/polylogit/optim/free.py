@@ -16,8 +16,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from polylogit.optim.cost import MOST_WRITTEN
 from polylogit.optim.decrement import Decrement, newton_decrement
-from polylogit.optim.objective import MOST_WRITTEN, SoftmaxObjective, columns_in, contrast_basis
+from polylogit.optim.objective import SoftmaxObjective, columns_in, contrast_basis
 from polylogit.optim.problem import Evaluation
 
 STEPS = 50

@@ -35,6 +35,7 @@ from torch import Tensor
 
 from polylogit.design import Block, Design, column_pairs, pair_places
 from polylogit.optim.bias import BALANCED, SETTLED, BiasCurvature, best_bias_shift, follow
+from polylogit.optim.cost import WIDEST_GRAM, Cost
 from polylogit.optim.logits import (
     Logits,
     RecomputedLogits,
@@ -67,10 +68,7 @@ LOGITS_BYTES = 2**28  # of one matrix of logits; a line search keeps four, or no
 PRODUCT_BYTES = 4 * 2**20  # of features times probabilities at a time, to stay in cache
 MUCH, MORE = 4.0, 2.0  # times what one model promises: to look at another, and to prefer it
 FEW_BESIDE = 32  # classes for which the bias is settled however few the features are
-MOST_WRITTEN = 2000  # parameters between which a part of the Hessian is ever written out
-PRODUCTS_SAVED = 400  # with the Hessian, by writing it out
 FEW_PAIRED = 4  # classes: to multiply columns pair by pair takes longer than a matrix for each pair
-WIDEST_GRAM = 4096  # features; beyond, the preconditioner is diagonal
 
 Reduce = Callable[[Tensor], Tensor]
 
@@ -267,9 +265,13 @@ class SoftmaxObjective:
         free = torch.zeros(int(self.intercept), dtype=torch.float64)
         return torch.cat([each, free]).expand(self.n_classes, -1)
 
-    def centred(self, point: Tensor) -> Tensor:
+    def centred(self, part: Tensor, columns: Tensor) -> Tensor:
         """The same logits, but for a shift common to all classes, at the least penalty."""
-        return self.join(*self.split(point))
+        moved, penalised = part - part.mean(0), columns < self.design.n_features
+        if isinstance(self.ridge, ElasticNet):
+            net = self.ridge.of(columns[penalised])
+            moved[:, penalised] = net.centred(part[:, penalised])
+        return moved
 
     # --------------------------------------------------------------------- for the certificate
 
@@ -407,6 +409,11 @@ class SoftmaxObjective:
             return None
         first = float(self.weights[0])
         return first if bool((self.weights == first).all()) else None
+
+    @property
+    def cost(self) -> Cost:
+        """How long the ways to the lowest F take."""
+        return Cost.of(self.design, self.n_classes)
 
     @cached_property
     def penalised(self) -> bool:
@@ -788,9 +795,7 @@ class SoftmaxCurvature:
 
     def part_is_cheap(self, count: int) -> bool:
         """Whether H between `count` parameters costs less than the products it saves."""
-        design, k = self.objective.design, self.objective.n_classes
-        products = PRODUCTS_SAVED * 2.0 * design.entries * k
-        return count <= MOST_WRITTEN and design.n_rows * (1.0 + 1.0 / k) * count**2 <= products
+        return self.objective.cost.part_is_cheap(count)
 
     def part(self, entries: Tensor) -> Tensor:
         """H between `entries` (n,), which rise, each a class k times D~ plus a column d: one pass.
@@ -799,9 +804,17 @@ class SoftmaxCurvature:
         """
         problem = self.objective
         width = problem.design.n_features + problem.intercept
+        if self._whole_is_cheaper(len(entries)):
+            return self.matrix()[entries[:, None], entries]
         ridge = problem.ridge_columns()[entries % width]
         hessian = problem._sum(lambda block: self._part(block, entries, width), problem.fast)
         return hessian + torch.diag(ridge)
+
+    def _whole_is_cheaper(self, count: int) -> bool:
+        """Whether a matrix for each pair of few classes is smaller than one of `count` entries."""
+        k, columns = self.objective.n_classes, self.objective.design.n_features + 1.0
+        pairs = k * (k - 1) / 2
+        return k <= FEW_PAIRED and pairs * columns**2 <= (1 + 1 / k) * float(count) ** 2
 
     def _part(self, block: Block, entries: Tensor, width: int) -> Tensor:
         """The part of one block's rows."""

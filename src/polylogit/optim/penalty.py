@@ -83,6 +83,10 @@ class ElasticNet:
     lasso: Tensor  # (D,) float64, >= 0
     strength: Tensor  # (D,) float64, >= 0, of the smooth part
 
+    def of(self, columns: Tensor) -> ElasticNet:
+        """What some of the columns (n,) cost."""
+        return ElasticNet(self.lasso[columns], self.strength[columns])
+
     @property
     def costly(self) -> Tensor:
         """Which columns (D,) cost something: where all do, an optimum exists."""

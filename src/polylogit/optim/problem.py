@@ -102,8 +102,8 @@ class KinkedProblem(Problem, Protocol):
     def thresholds(self) -> Tensor:
         """What a unit of each parameter costs, >= 0, in the shape of the point."""
 
-    def centred(self, point: Tensor) -> Tensor:
-        """`point` with each column shifted, to where it costs least, if f is blind to that."""
+    def centred(self, part: Tensor, columns: Tensor) -> Tensor:
+        """Some columns of a point, each shifted to where it costs least, if f is blind to that."""
 
     def curvature(self, at: Evaluation) -> PartialCurvature:
         """The Hessian of f at `at`."""

@@ -2,7 +2,9 @@
 
 1. The working set: parameters that are not zero, or that the slope of f pulls away from zero.
    The rest stays zero, so a sparse optimum needs but a small Hessian (J. Friedman et al.,
-   "Regularization paths ...", J. Stat. Softw. 33 (2010), section 2.6, has the idea).
+   "Regularization paths ...", J. Stat. Softw. 33 (2010), section 2.6, has the idea). Where many
+   are pulled, those that promise most go first, about as many as are there already (as in Johnson
+   & Guestrin, "Blitz", ICML 2015): a Hessian that can be written out takes no pass for a product.
 2. There the quadratic model of f plus the kinks is minimised, with every pair of classes in it.
    Curvature by class alone, as in glmnet, lets classes overshoot each other for ever
    (scikit-learn issues #34561 and #34681).
@@ -36,19 +38,21 @@ from polylogit.optim.preconditioner import cholesky
 from polylogit.optim.problem import Evaluation, KinkedProblem, Line, PartialCurvature, Solver
 
 FLAT = 0.3  # of the first slope along a step: flatter than that, the full step is taken
-FORCING = 1e-3  # of the model's first residual: small enough for a step
+FORCING, ROUGH = 1e-3, 1e-2  # of the model's first residual: small enough, and where it is dear
 MOST_PRODUCTS = 100  # of conjugate gradients in a Newton step on the model
 ROUNDS = 40  # of both phases
 IDLE = 1e-12  # of all that was gained: a round that gains less is the last
 GRADIENT_STEPS, MOST_GRADIENT_STEPS = 12, 200  # in the first round, and in later ones
+LEAST_PRODUCTS = 50  # for a step where the Hessian is not written out; or as many as all before
 NEWTON_STEPS = 3  # in a round
+FEWEST, GROWTH = 200, 2  # entries of a working set, and how many for each that is not zero
 
 
 def proximal_newton(problem: KinkedProblem, at: Evaluation) -> Solver:
     """Ever better points after `at`; ends where no direction leads down any more."""
-    thresholds, damping = problem.thresholds().flatten(), 0.0
+    thresholds, damping, spent = problem.thresholds().flatten(), 0.0, Spent()
     while True:
-        direction = _direction(problem, at, thresholds, damping)
+        direction = _direction(problem, at, thresholds, damping, spent)
         line = _KinkedLine(problem.line(at, direction), at.point, direction, thresholds)
         slope = line.first(at.gradient)
         if not slope < 0:
@@ -59,7 +63,7 @@ def proximal_newton(problem: KinkedProblem, at: Evaluation) -> Solver:
 
 
 def _direction(
-    problem: KinkedProblem, at: Evaluation, thresholds: Tensor, damping: float
+    problem: KinkedProblem, at: Evaluation, thresholds: Tensor, damping: float, spent: Spent
 ) -> Tensor:
     """From `at` to the minimiser of the model on the working set, in the shape of the point."""
     point, gradient = at.point.flatten(), at.gradient.flatten()
@@ -67,12 +71,31 @@ def _direction(
     direction = torch.zeros_like(point)
     if len(entries):
         curvature = problem.curvature(at)
-        model = _model(curvature, at, entries, thresholds[entries], damping)
+        entries = _foremost(curvature, at, entries, thresholds[entries])
+        model = _model(curvature, at, entries, thresholds[entries], damping, spent)
         shifts = _shifts(problem, at.point, entries, model.unit)
-        u = minimiser(_gauged(model, shifts), shifts)
+        u = minimiser(_gauged(model, shifts), shifts, spent)
         # where the model ends at zero the step must too, to the last bit: 0 / unit - x
         direction[entries] = u / model.unit - point[entries]
     return direction.reshape(at.point.shape)
+
+
+def _foremost(
+    curvature: PartialCurvature, at: Evaluation, entries: Tensor, thresholds: Tensor
+) -> Tensor:
+    """Of a working set whose Hessian is dear those that promise most, where theirs is not.
+
+    All that are not zero or cost nothing, and at least as many again: of x_j = 0 the model
+    promises (|g_j| - w_j)^2 / (2 H_jj).
+    """
+    inside = (at.point.flatten()[entries] != 0) | (thresholds == 0)
+    count = max(FEWEST, GROWTH * int(inside.sum()))
+    cheap = curvature.part_is_cheap
+    if cheap(len(entries)) or count >= len(entries) or not cheap(count):
+        return entries
+    beyond = at.gradient.flatten()[entries].abs() - thresholds
+    promised = beyond.square() / curvature.diagonal().flatten()[entries]
+    return entries[torch.where(inside, math.inf, promised).topk(count).indices].sort().values
 
 
 def _shifts(
@@ -82,15 +105,17 @@ def _shifts(
 
     Nothing curves f along such a shift, so small thresholds alone would take many steps there.
     """
-    inside = torch.zeros(like.numel(), dtype=torch.bool)
-    inside[entries] = True
-    whole = inside.reshape(like.shape).all(0).expand(like.shape).flatten()[entries]
+    place = torch.full((like.numel(),), -1)
+    place[entries] = torch.arange(len(entries))
+    place = place.reshape(like.shape)
+    columns = torch.nonzero((place >= 0).all(0)).flatten()
+    whole = place[:, columns]
+    units = unit[whole]
 
     def shifted(u: Tensor) -> Tensor:
-        full = like.new_zeros(like.numel())
-        full[entries] = u / unit
-        moved = problem.centred(full.reshape(like.shape)).flatten()[entries]
-        return torch.where(whole, moved * unit, u)
+        moved = u.clone()
+        moved[whole] = problem.centred(u[whole] / units, columns) * units
+        return moved
 
     return shifted
 
@@ -132,6 +157,22 @@ class _KinkedLine:
 # --------------------------------------------------------------------------------------- the model
 
 
+@dataclass
+class Spent:
+    """How many products with the data the models have taken."""
+
+    products: int = 0
+
+    def counted(self, product: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """The same, each call taken down."""
+
+        def counting(v: Tensor) -> Tensor:
+            self.products += 1
+            return product(v)
+
+        return counting
+
+
 @dataclass(frozen=True)
 class Model:
     """q(u) = g.(u - c) + 1/2 (u - c)'H(u - c) + sum_j w_j |u_j| over n parameters u = x unit.
@@ -145,6 +186,7 @@ class Model:
     unit: Tensor  # (n,)
     product: Callable[[Tensor], Tensor]  # H v
     newton: Callable[[Tensor, Tensor], Tensor]  # (kept (n,), r (n,)): H^-1 r on the kept entries
+    forcing: float  # of the first residual: small enough
 
     def slope(self, image: Tensor) -> Tensor:
         """The gradient of the smooth part where H (u - c) is `image`."""
@@ -166,6 +208,7 @@ def _model(
     entries: Tensor,
     thresholds: Tensor,
     damping: float,
+    spent: Spent,
 ) -> Model:
     """The model at `at` on `entries`: written out where that is cheap, by products where not."""
     raw = curvature.part(entries) if curvature.part_is_cheap(len(entries)) else None
@@ -173,7 +216,7 @@ def _model(
     diagonal = diagonal.double() * (1 + damping)
     unit = diagonal.clamp_min(float(diagonal.max()) * 1e-14 + 1e-300).sqrt()
     if raw is None:
-        product = _masked(curvature, entries, unit, damping, at.point)
+        product = spent.counted(_masked(curvature, entries, unit, damping, at.point))
         newton = _by_products(product)
     else:
         hessian = raw / torch.outer(unit, unit)
@@ -181,7 +224,8 @@ def _model(
         product, newton = hessian.mv, _by_cholesky(hessian)
     centre = at.point.flatten()[entries] * unit
     gradient = at.gradient.flatten()[entries] / unit
-    return Model(centre, gradient, thresholds / unit, unit, product, newton)
+    forcing = ROUGH if raw is None else FORCING
+    return Model(centre, gradient, thresholds / unit, unit, product, newton, forcing)
 
 
 def _masked(
@@ -232,14 +276,18 @@ def _by_products(product: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tenso
 # ----------------------------------------------------------------------------------- its minimiser
 
 
-def minimiser(model: Model, shifted: Callable[[Tensor], Tensor]) -> Tensor:
-    """u with the model's residual at `FORCING` of its start, or where nothing more is gained.
+def minimiser(model: Model, shifted: Callable[[Tensor], Tensor], spent: Spent) -> Tensor:
+    """u with the model's residual at `forcing` of its start, or where nothing more is gained.
+
+    Or after as many products with the data as all models before have taken: far from the optimum
+    no model is worth more.
 
     `shifted` moves u to where the kinks cost less and the rest is all but the same.
     """
     u, image = model.centre, torch.zeros_like(model.centre)
-    enough, steepness, steps = FORCING * model.residual(u, image), 1.0, GRADIENT_STEPS
+    enough, steepness, steps = model.forcing * model.residual(u, image), 1.0, GRADIENT_STEPS
     first = value = model.value(u, image)
+    limit = spent.products + max(LEAST_PRODUCTS, spent.products)
     for _ in range(ROUNDS):
         ahead, ahead_image, steepness = _gradient_steps(model, u, image, steepness, steps)
         u, image = _lower(model, (u, image), (ahead, ahead_image))
@@ -247,7 +295,8 @@ def minimiser(model: Model, shifted: Callable[[Tensor], Tensor]) -> Tensor:
         u, image = _lower(model, (u, image), (moved, image + model.product(moved - u)))
         u, image = _newton_steps(model, u, image)
         value, last = model.value(u, image), value
-        if model.residual(u, image) <= enough or last - value <= IDLE * (first - value):
+        done = model.residual(u, image) <= enough or last - value <= IDLE * (first - value)
+        if done or spent.products > limit:
             break
         steps = min(MOST_GRADIENT_STEPS, 2 * steps)
     return u

@@ -29,7 +29,7 @@ from polylogit.optim.certificate import certify, certify_locally, estimate
 from polylogit.optim.compact import CompactObjective, is_compact
 from polylogit.optim.cost import MOST_PARAMETERS, Cost
 from polylogit.optim.device import on
-from polylogit.optim.lbfgs import MEMORY, Pairs, lbfgs
+from polylogit.optim.lbfgs import MEMORY, Pairs, lbfgs, models_in
 from polylogit.optim.logits import Rooms, parts
 from polylogit.optim.newton import newton
 from polylogit.optim.newton_cg import newton_cg
@@ -179,7 +179,7 @@ def _has_short_way(objective: SoftmaxObjective, settings: Settings) -> bool:
     """Whether to solve in the span of the rows first, where they are fewer than the columns."""
     if settings.solver != "auto" or not isinstance(objective.ridge, Ridge):
         return False
-    return fits(objective.design) and _cost(objective).span_pays and objective.penalised
+    return fits(objective.design) and objective.cost.span_pays and objective.penalised
 
 
 def _in_the_span(
@@ -204,9 +204,10 @@ def _planned(
         # no basis without the common shift of the classes, which costs something here; and no
         # float32: its Hessian has directions that rounding curves downwards
         return replace(objective, fast=torch.float64), _kinked_stages(settings.solver)
-    cost = _cost(objective)
+    cost = objective.cost
     kept = None if trail is None else trail.curvature
-    diagonals = cost.first_diagonals(sums_are_kept=kept is not None)
+    steps = cost.steps_before_a_matrix(sums_are_kept=kept is not None)
+    diagonals = models_in(steps, cost.gram_in_steps) if steps else 0
     objective = replace(objective, diagonals=diagonals, kept=kept)
     stages = _stages(settings, cost, objective.penalised)
     if _NEWTON in stages:
@@ -218,10 +219,6 @@ def _planned(
     if settings.dtype == "float64":
         objective = replace(objective, fast=torch.float64)
     return objective, stages
-
-
-def _cost(objective: SoftmaxObjective) -> Cost:
-    return Cost.of(objective.design, objective.n_classes)
 
 
 def _penalty(design: Design, alpha: float, l1_ratio: float, factors: Tensor | None) -> Penalty:
@@ -336,7 +333,7 @@ class _Run:
         if first is not None:  # this one goes on with
             self.used, self.history, self.started = first.used, first.history, first.started
             self.interrupted = first.interrupted
-        cost = _cost(objective)
+        cost = objective.cost
         # the gap to go on to once certified: where steps are cheap, one or two buy many digits
         cheap = cost.hessian_work <= POLISH_WORK
         self.aim = settings.tol * (POLISH if stages[-1] is _NEWTON and cheap else 1.0)
@@ -362,7 +359,7 @@ class _Run:
 
     def _threads(self) -> int:
         """Those that pay, found out once for a whole trail."""
-        asked, trail, cost = self.settings.n_threads, self.trail, _cost(self.objective)
+        asked, trail, cost = self.settings.n_threads, self.trail, self.objective.cost
         work = float(cost.n_rows) * cost.n_classes * cost.n_features
         if _NEWTON in self.stages and not self.history:
             work += cost.hessian_work
