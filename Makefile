@@ -11,7 +11,7 @@ help:
 	@echo "make test    set up and run the whole test suite"
 	@echo "make test-browser   the lab page in Chromium; pictures of it in artefacts/lab"
 	@echo "make check   formatter, linter, type checker, import contracts"
-	@echo "make bench   how fast, against every peer; takes 80 minutes"
+	@echo "make bench   how fast, against every peer; takes 105 minutes"
 
 .venv/run: pyproject.toml constraints.txt
 	@mkdir -p $(TMPDIR)

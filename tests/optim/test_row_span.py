@@ -271,3 +271,14 @@ def test_a_small_row_beside_large_ones_keeps_its_digits():
     )  # fmt: skip
     assert solution.certified
     assert solution.statistics.solver == "row span + newton"
+
+
+def test_it_runs_on_as_many_threads_as_the_rows_deserve(monkeypatch):
+    asked = []
+    monkeypatch.setattr(solves, "chosen_threads", lambda work, n=None: asked.append((work, n)) or 2)
+    run()
+    (_, found), (work, given), (_, first), (proof, last) = asked
+    assert (found, given, last) == (None, None, None)
+    assert work == max(N * K * (D - 1), N * K * N + N * (K * (N + 1)) ** 2)
+    assert first == 2  # what was chosen
+    assert proof == N * K * (D - 1)  # no Hessian is written out for a proof

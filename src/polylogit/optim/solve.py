@@ -167,7 +167,9 @@ def _by_the_span(
     """Solve in the span of the rows, then prove it of the rows themselves, or go on there."""
     started = time.perf_counter()
     near = _planned(_in_the_span(plain, alpha, settings, trail), settings, trail)
-    first = _Run(*near, replace(settings, tol=SAFETY * settings.tol), progress, trail, keep)
+    count = chosen_threads(max(_work(*near), _work(plain)), settings.n_threads)
+    closer = replace(settings, tol=SAFETY * settings.tol, n_threads=count)
+    first = _Run(*near, closer, progress, trail, keep)
     first.started, first.used = started, {"row span": None}
     found = first.from_point(start)
     there = _planned(plain, replace(settings, dtype="float64"), None)
@@ -276,6 +278,13 @@ def _stages(settings: Settings, cost: Cost, penalised: bool) -> tuple[_Stage, ..
     return (*first, *last)
 
 
+def _work(objective: SoftmaxObjective, stages: tuple[_Stage, ...] = ()) -> float:
+    """Multiply-adds of a pass, and of a Hessian that is written out."""
+    cost = objective.cost
+    written = cost.hessian_work if _NEWTON in stages else 0.0
+    return float(cost.n_rows) * cost.n_classes * cost.n_features + written
+
+
 def _kinked_stages(wish: str) -> tuple[_Stage, ...]:
     """The solvers for a penalty with kinks."""
     if wish != "auto":
@@ -359,10 +368,8 @@ class _Run:
 
     def _threads(self) -> int:
         """Those that pay, found out once for a whole trail."""
-        asked, trail, cost = self.settings.n_threads, self.trail, self.objective.cost
-        work = float(cost.n_rows) * cost.n_classes * cost.n_features
-        if _NEWTON in self.stages and not self.history:
-            work += cost.hessian_work
+        asked, trail = self.settings.n_threads, self.trail
+        work = _work(self.objective, () if self.history else self.stages)
         if trail is None:
             return chosen_threads(work, asked)
         if trail.threads is None:
