@@ -43,6 +43,11 @@ class Cost:
         return cls(design.n_rows, design.n_features, design.entries, n_classes)
 
     @property
+    def work(self) -> float:
+        """Multiply-adds of one product with all rows, zeros counted too."""
+        return float(self.n_rows) * self.n_classes * self.n_features
+
+    @property
     def newton_is_quicker(self) -> bool:
         """Whether Newton's method takes no longer than it is worth."""
         return self.parameters <= MOST_PARAMETERS and self.newton <= WORTH * LBFGS_STEPS * self.step
@@ -78,9 +83,8 @@ class Cost:
     def product(self) -> float:
         """A product with the Hessian."""
         dense = self.entries >= float(self.n_rows) * self.n_features
-        flops = 4 * self.n_classes * (self.entries + self.n_rows)
         sweep = PRODUCT + PRODUCT_LOGIT * self.n_rows * self.n_classes
-        return sweep + flops / (THIN_FLOPS if dense else SPARSE_FLOPS)
+        return sweep + self._flops(self.n_classes) / (THIN_FLOPS if dense else SPARSE_FLOPS)
 
     def part_is_cheap(self, count: int) -> bool:
         """Whether the Hessian between `count` parameters takes less than products with it all."""
@@ -131,8 +135,11 @@ class Cost:
         return self.n_features + 1.0
 
     def _step(self, n_classes: int) -> float:
-        products = 4 * n_classes * (self.entries + self.n_rows)
-        return STEP + LOGIT * self.n_rows * n_classes + products / THIN_FLOPS
+        return STEP + LOGIT * self.n_rows * n_classes + self._flops(n_classes) / THIN_FLOPS
+
+    def _flops(self, n_classes: int) -> float:
+        """Of a product with the rows and one back, bias included."""
+        return 4 * n_classes * (self.entries + self.n_rows)
 
     @property
     def _step_read(self) -> float:

@@ -36,8 +36,8 @@ class RowSpan(DenseDesign):
 
     def __init__(self, whole: Design, costs: Tensor) -> None:
         self._whole, self._size = whole, costs.rsqrt()
-        turned = torch.cat([block.dense() for block in whole.blocks(torch.float64)]) * self._size
-        self._vectors, self._factors = torch.geqrf(turned.T)
+        rows = torch.cat([block.dense() for block in whole.blocks(torch.float64)])
+        self._vectors, self._factors = torch.geqrf(rows.mul_(self._size).T)
         rows = self._vectors[: whole.n_rows].triu().T.contiguous()
         scale = rows.square().mean(0).sqrt()
         least = LEAST * float(scale.max()) or 1.0

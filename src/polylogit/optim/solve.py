@@ -193,8 +193,8 @@ def _in_the_span(
         work = float(plain.design.n_rows) ** 2 * plain.design.n_features
         with threads(chosen_threads(work, settings.n_threads)):
             span = RowSpan(plain.design, plain.ridge.strength / alpha)
-    if trail is not None:
-        trail.span = span
+        if trail is not None:
+            trail.span = span
     return replace(plain, design=span, ridge=_penalty(span, alpha, 0.0, None), own=[])
 
 
@@ -272,8 +272,7 @@ def _stages(settings: Settings, cost: Cost, penalised: bool) -> tuple[_Stage, ..
     last = () if wish == "lbfgs" else (_NEWTON_CG,)
     if not penalised:
         return last or (_LBFGS,)
-    large = float(cost.n_rows) * cost.n_classes * cost.n_features > FAST_WORK
-    quick = settings.dtype == "float32" or (settings.dtype == "auto" and large)
+    quick = settings.dtype == "float32" or (settings.dtype == "auto" and cost.work > FAST_WORK)
     first = (_FAST_LBFGS, _LBFGS) if quick else (_LBFGS,)
     return (*first, *last)
 
@@ -281,8 +280,7 @@ def _stages(settings: Settings, cost: Cost, penalised: bool) -> tuple[_Stage, ..
 def _work(objective: SoftmaxObjective, stages: tuple[_Stage, ...] = ()) -> float:
     """Multiply-adds of a pass, and of a Hessian that is written out."""
     cost = objective.cost
-    written = cost.hessian_work if _NEWTON in stages else 0.0
-    return float(cost.n_rows) * cost.n_classes * cost.n_features + written
+    return cost.work + (cost.hessian_work if _NEWTON in stages else 0.0)
 
 
 def _kinked_stages(wish: str) -> tuple[_Stage, ...]:
