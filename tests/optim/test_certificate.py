@@ -16,6 +16,7 @@ from polylogit.optim.certificate import (
     _scales,
     certify,
     certify_locally,
+    certify_roughly,
     estimate,
 )
 from polylogit.optim.newton import newton
@@ -165,18 +166,49 @@ def test_nothing_is_proven_where_no_optimum_exists():
         _, duality = certify(objective, at)
         assert not duality.proven
         assert not certify_locally(objective, at).proven
+        assert not certify_roughly(objective, at).proven
 
 
-def test_collinear_columns_without_a_penalty_prove_nothing():
+@pytest.mark.parametrize("prove", [certify_locally, certify_roughly])
+@pytest.mark.parametrize(("noise", "proven"), [(0.0, True), (1e-7, False)])
+def test_without_a_penalty_a_column_must_be_made_by_others_or_be_apart(prove, noise, proven):
     p = problem(alpha=0.0, contrasts=True, d=2)
-    X = np.c_[p.X, p.X[:, 0]]
-    design = design_of(X)
+    beside = p.X.sum(1) + noise * np.random.default_rng(0).normal(size=len(p.X))
+    design = design_of(np.c_[p.X, beside])
     objective = replace(
         p.objective, design=design, ridge=Ridge(torch.zeros(3, dtype=torch.float64))
     )
     solver = newton(objective, objective.evaluate(objective.start()))
     *_, last = itertools.islice(solver, 8)
-    assert not certify_locally(objective, last).proven
+    certificate = prove(objective, last)
+    assert certificate.proven == proven
+    if proven:
+        assert certificate.gap < 1e-12
+        assert last.value - optimum(p) <= certificate.gap + SLACK
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("alpha", [0.0, 1e-9, 1e-3])
+def test_a_matrix_below_the_hessian_bounds_the_excess_too(kind, alpha):
+    p = problem(kind, n=200, alpha=alpha, contrasts=True)
+    best, last = optimum(p), math.inf
+    for at in points(p):
+        exact, rough = certify_locally(p.objective, at), certify_roughly(p.objective, at)
+        assert at.value - best <= rough.gap + SLACK
+        assert rough.gap >= exact.gap - SLACK
+        last = rough.gap
+    assert last < 1e-12
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-2])
+def test_the_least_curvature_is_nowhere_above_the_hessian(alpha):
+    p = problem(alpha=alpha, contrasts=True)
+    at = p.objective.evaluate(random_point(p))
+    hessian, least = p.objective.curvature(at).matrix(), p.objective.least_curvature(at)
+    below = torch.kron(torch.eye(len(at.point), dtype=torch.float64), least)
+    values = torch.linalg.eigvalsh(hessian - below)
+    assert float(values.min()) > -1e-12
+    assert float(torch.linalg.eigvalsh(least).min()) > 0
 
 
 def test_the_estimate_is_the_gap_once_the_bias_is_right():

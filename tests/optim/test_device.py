@@ -99,7 +99,7 @@ def test_blocks_products_and_sums_stay_on_the_device():
         assert curvature.product(point).device == META
         assert curvature.matrix().shape == (10, 10)
         assert curvature.matrix().device == META
-        assert problem._curvature_gram(logits).device == META
+        assert problem._mean_gram(logits).device == META
     assert not is_compact(problem)
 
 

@@ -17,6 +17,7 @@ from polylogit.optim import objective as objective_module
 from polylogit.optim import preconditioner as preconditioner_module
 from polylogit.optim import solve as module
 from polylogit.optim.cost import Cost
+from polylogit.optim.objective import SoftmaxCurvature
 from polylogit.optim.preconditioner import (
     ClassDiagonalPreconditioner,
     ClassPreconditioner,
@@ -106,21 +107,41 @@ def test_separated_classes_without_a_penalty_are_refused():
 def test_overlapping_classes_without_a_penalty_have_an_optimum(solver):
     y = np.random.default_rng(0).integers(3, size=150)
     solution = run(IRIS[0], y, alpha=0.0, solver=solver)
-    if solver == "newton":
-        assert solution.certificate.kind == "Newton"
-        assert solution.certified
-    else:
-        assert solution.status is Status.UNCERTIFIED
-        assert math.isinf(solution.certificate.gap)
+    assert solution.certificate.kind == "Newton"
+    assert solution.certified
     assert solution.objective == pytest.approx(run(IRIS[0], y, alpha=1e-13).objective, abs=1e-9)
 
 
-def test_collinear_columns_without_a_penalty_are_not_certified():
+@pytest.mark.parametrize(("noise", "certified"), [(0.0, True), (1e-7, False)])
+def test_columns_without_a_penalty_that_others_make_are_left_out_of_the_proof(noise, certified):
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=150)
+    beside = IRIS[0].sum(1) + noise * rng.normal(size=150)
+    solution = run(np.c_[IRIS[0], beside], y, alpha=0.0)
+    assert solution.certified == certified
+    if certified:
+        plain = run(IRIS[0], y, alpha=0.0)
+        assert solution.objective == pytest.approx(plain.objective, abs=1e-12)
+    else:
+        assert solution.status is Status.UNCERTIFIED
+        assert "nothing penalises" in solution.message
+
+
+def test_a_large_fit_without_a_penalty_writes_no_hessian_out(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 40)) * 10.0 ** rng.uniform(-2, 2, 40)
+    y = (X / X.std(0) @ rng.normal(size=(40, 15)) + 2 * rng.gumbel(size=(2000, 15))).argmax(1)
+    exact = run(X, y, alpha=0.0, solver="newton")
+    monkeypatch.setattr(SoftmaxCurvature, "matrix", None)
+    solution = run(X, y, alpha=0.0)
+    assert solution.certified
+    assert solution.objective - exact.objective <= solution.certificate.gap < 1e-8
+
+
+def test_an_optimum_that_is_proven_asks_no_linear_program(monkeypatch):
+    monkeypatch.setattr("polylogit.optim.solve.is_separable", None)
     y = np.random.default_rng(0).integers(3, size=150)
-    solution = run(np.c_[IRIS[0], IRIS[0][:, 0]], y, alpha=0.0)
-    assert solution.status is Status.UNCERTIFIED
-    assert "nothing penalises" in solution.message
-    assert solution.objective == pytest.approx(run(IRIS[0], y, alpha=0.0).objective, abs=1e-12)
+    assert run(IRIS[0], y, alpha=0.0).certified
 
 
 def test_smoothed_labels_have_an_optimum_even_where_separated():
@@ -199,7 +220,7 @@ def test_first_steps_do_without_a_hessian_that_costs_many_products():
     many = Cost(2000, 60, 2000 * 60.0, 10)
     auto = module._stages(module.Settings(), many, True)
     assert [stage.name for stage in auto] == ["newton-cg", "newton"]
-    assert names(module._stages(module.Settings(), many, False)) == [("newton", torch.float64)]
+    assert module._stages(module.Settings(), many, False) == auto
     assert len(module._stages(module.Settings(solver="newton"), many, True)) == 1
 
 

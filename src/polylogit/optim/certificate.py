@@ -28,7 +28,9 @@ A column without penalty stands like the bias: at its best for all other weights
 zero (`polylogit.optim.free`).
 
 **Newton's decrement.** For columns with next to no penalty the dual bound is useless. There the
-slope and the curvature bound what is to be gained (`polylogit.optim.decrement`).
+slope and the curvature bound what is to be gained (`polylogit.optim.decrement`): that of the
+Hessian, or of one D x D matrix that is nowhere above it, whatever the number of classes. Columns
+that others make (`polylogit.optim.collinear`) are left out: F is the same without them.
 
 Both hold up to float64 rounding; `ROUNDING` times the size of F is added for it.
 """
@@ -36,13 +38,14 @@ Both hold up to float64 rounding; `ROUNDING` times the size of F is added for it
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from polylogit.optim.decrement import newton_decrement
+from polylogit.optim.collinear import independent
+from polylogit.optim.decrement import Decrement, newton_decrement
 from polylogit.optim.free import with_best_free
 from polylogit.optim.logits import parts
 from polylogit.optim.objective import SoftmaxObjective, logits_of
@@ -138,16 +141,49 @@ def _divergence(objective: SoftmaxObjective, at: Evaluation, theta: float) -> fl
 def certify_locally(objective: SoftmaxObjective, at: Evaluation) -> Certificate:
     """The bound by Newton's decrement; builds the Hessian in float64."""
     hessian = replace(objective, fast=torch.float64).curvature(at).matrix()
-    found = newton_decrement(hessian, at.gradient.flatten(), _bordered_rows(objective))
+    m, columns = at.gradient.shape
+    pairs = hessian.view(m, columns, m, columns)
+
+    def decrement(kept: Tensor | slice) -> Decrement | None:
+        gradient = at.gradient[:, kept].flatten()
+        part = pairs[:, kept][..., kept].reshape(len(gradient), len(gradient))
+        return newton_decrement(part, gradient, _bordered_rows(objective, kept))
+
+    return _by_decrement(objective, at, decrement)
+
+
+def certify_roughly(objective: SoftmaxObjective, at: Evaluation) -> Certificate:
+    """As `certify_locally`, by `least_curvature`: at the price of one D x D matrix, and looser."""
+    least, gradient = objective.least_curvature(at), objective.contrasts(at.gradient)
+
+    def decrement(kept: Tensor | slice) -> Decrement | None:
+        rows = _bordered_rows(objective, kept)
+        return newton_decrement(least[kept][:, kept], gradient[:, kept], rows)
+
+    return _by_decrement(objective, at, decrement)
+
+
+def _by_decrement(
+    objective: SoftmaxObjective,
+    at: Evaluation,
+    decrement: Callable[[Tensor | slice], Decrement | None],
+) -> Certificate:
+    """The bound over all columns, or over those that make all others."""
+    found = decrement(slice(None))
+    if found is None and not bool(objective.ridge.costly.any()):
+        kept = independent(lambda: _bordered_rows(objective))
+        found = None if kept is None else decrement(kept)
     return NONE if found is None else _certificate(found.bound, "Newton", at)
 
 
-def _bordered_rows(objective: SoftmaxObjective) -> Iterator[Tensor]:
-    """x~ (B, D~), block by block."""
+def _bordered_rows(
+    objective: SoftmaxObjective, kept: Tensor | slice = slice(None)
+) -> Iterator[Tensor]:
+    """Columns of x~ (B, .), block by block."""
     for block in objective.design.blocks(torch.float64):
         rows = block.dense()
         ones = rows.new_ones(len(rows), int(objective.intercept))
-        yield torch.cat([rows, ones], 1)
+        yield torch.cat([rows, ones], 1)[:, kept]
 
 
 def _certificate(gap: float, kind: str, at: Evaluation) -> Certificate:

@@ -5,7 +5,8 @@ length 1 in the norm of H, the third derivative along v is at most kappa |v|_H t
 
     F - F*  <=  [q + (1 - q) ln(1 - q)] / kappa^2,   q = kappa lambda < 1
 
-about lambda^2 / 2. It also proves that an optimum exists. From phi'' (t) >= phi''(0) exp(-kappa t
+about lambda^2 / 2. It also proves that an optimum exists. A matrix that is nowhere above H may
+stand for it: lambda and kappa only grow. From phi'' (t) >= phi''(0) exp(-kappa t
 |v|_H), integrated twice and minimised over |v|_H; the property is that of Bach, "Self-concordant
 analysis for logistic regression", Electron. J. Statist. 4 (2010), section 2 and prop. 1.
 """
@@ -22,12 +23,13 @@ from torch import Tensor
 from polylogit.optim.preconditioner import cholesky
 
 WORST_CONDITION = 1e10  # of H with unit diagonal; beyond, its inverse proves nothing
+SURE = 0.999  # of q: it is 1 or more where there is no optimum, up to rounding
 HONEST = 1e-10  # of sqrt(H_ii H_jj): more between H and its factors, and they are not H's
 
 
 @dataclass(frozen=True)
 class Decrement:
-    """H^-1 g (n,) in contrast coordinates, class by class, with lambda and kappa."""
+    """H^-1 g in the shape of g, in contrast coordinates, with lambda and kappa."""
 
     step: Tensor
     size: float
@@ -48,14 +50,15 @@ class Decrement:
 def newton_decrement(hessian: Tensor, gradient: Tensor, rows: Iterable[Tensor]) -> Decrement | None:
     """Of F over n = m c parameters, m contrasts times the c columns of `rows`, blocks (B, c).
 
-    None where H is too badly conditioned for its inverse to say anything.
+    `hessian` is H (n, n), for a `gradient` (n,); or M (c, c) with I_m x M nowhere above H, for one
+    of (m, c). None where it is too badly conditioned for its inverse to say anything.
     """
     factor = cholesky(hessian)
     if not _well_conditioned(hessian, factor):
         return None
     inverse = torch.cholesky_inverse(factor)
-    step = inverse @ gradient
-    size = math.sqrt(max(0.0, float(gradient @ step)))
+    step = gradient @ inverse
+    size = math.sqrt(max(0.0, float((gradient * step).sum())))
     return Decrement(step, size, _spread(inverse, rows))
 
 
@@ -66,7 +69,7 @@ def decrement_bound(size: float, spread: float) -> float:
     ('5e-13', inf)
     """
     q = size * spread
-    if q >= 1:
+    if q >= SURE:
         return math.inf
     if q < 1e-3:  # the series; the closed form cancels there
         return size**2 * (0.5 + q / 6 + q * q)

@@ -25,7 +25,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from typing import cast
 
@@ -175,7 +175,7 @@ class SoftmaxObjective:
             return (DiagonalPreconditioner if alike else ClassDiagonalPreconditioner)(diagonals)
         ridge = torch.diag(self.ridge_columns())
         if alike:
-            return GramPreconditioner(self._sums_near(logits, self._curvature_gram) + ridge)
+            return GramPreconditioner(self._sums_near(logits, self._mean_gram) + ridge)
         if isinstance(self.targets, Labels) and self._has_own_rows(at):
             return self._with_own_rows(self.targets.codes, logits, ridge)
         gram, diagonals = self._split_sums(self._sums_near(logits, self._curvatures))
@@ -274,6 +274,18 @@ class SoftmaxObjective:
         return moved
 
     # --------------------------------------------------------------------- for the certificate
+
+    def least_curvature(self, at: Evaluation) -> Tensor:
+        """M (D~, D~) with I x M nowhere above the Hessian, in float64: one pass.
+
+            M = sum_i s_i min_k p_ik x~_i x~_i'  +  ridge
+
+        For the variance of logits u that sum to zero over the classes is
+        min_c sum_k p_k (u_k - c)^2 >= min_k p_k |u|^2.
+        """
+        exact = replace(self, fast=torch.float64)
+        gram = exact._curvature_gram(logits_of(at), lambda p: p.amin(1))
+        return gram + torch.diag(self.ridge_columns())
 
     def with_best_bias(self, at: Evaluation) -> Evaluation:
         """The same V with its best bias: then the residuals of every class sum to zero.
@@ -388,6 +400,10 @@ class SoftmaxObjective:
         """The point of V and b, freed of the common shift that softmax cannot see."""
         weight, bias = self.ridge.centred(weight), bias - bias.mean()
         return self.contract(torch.cat([weight, bias[:, None]], 1) if self.intercept else weight)
+
+    def contrasts(self, gradient: Tensor) -> Tensor:
+        """A gradient in orthonormal contrasts (K - 1, D~), whatever its coordinates are."""
+        return gradient if self.basis is not None else contrast_basis(self.n_classes).T @ gradient
 
     def contract(self, full: Tensor) -> Tensor:
         """Coordinates (m, .) of a (K, .) tensor whose columns sum to zero; gradients likewise."""
@@ -513,34 +529,34 @@ class SoftmaxObjective:
             total += float(self.weights[rows] @ spread.double())
         return total
 
-    def _curvature_gram(self, logits: Logits) -> Tensor:
-        """X~' diag(w) X~, with the bias as last column of X~."""
+    def _mean_gram(self, logits: Logits) -> Tensor:
+        """`_curvature_gram` of what the contrasts curve on average."""
+        return self._curvature_gram(logits, _spread)
+
+    def _curvature_gram(self, logits: Logits, spread: Callable[[Tensor], Tensor]) -> Tensor:
+        """X~' diag(w) X~ (D~, D~) for w_i = s_i times the `spread` of p_i; X~ ends in the bias."""
 
         def contribution(block: Block) -> Tensor:
-            p = _probabilities_in(logits, block)
-            return _bordered_gram(block, self._spread(block, p))
+            each = spread(_probabilities_in(logits, block))
+            return _bordered_gram(block, (self.weights[block.rows] * each).to(self.fast))
 
         gram = self._sum(contribution, self.fast)
         return gram if self.intercept else gram[:-1, :-1]
 
     def _curvatures(self, logits: Logits) -> Tensor:
-        """`_curvature_gram` above `_curvature_diagonal` (D~ + K, D~), in one pass."""
+        """`_mean_gram` above `_curvature_diagonal` (D~ + K, D~), in one pass."""
 
         def contribution(block: Block) -> Tensor:
             p = _probabilities_in(logits, block).to(self.fast)
             diagonals = _gram_diagonal(block, p, self.weights)
-            return _bordered_gram(block, self._spread(block, p), diagonals)
+            share = (self.weights[block.rows] * _spread(p)).to(self.fast)
+            return _bordered_gram(block, share, diagonals)
 
         return self._sum(contribution, self.fast)
 
     def _split_sums(self, sums: Tensor) -> tuple[Tensor, Tensor]:
         gram, diagonals = sums[: -self.n_classes], sums[-self.n_classes :]
         return (gram if self.intercept else gram[:-1, :-1]), diagonals
-
-    def _spread(self, block: Block, p: Tensor) -> Tensor:
-        """s_i (1 - |p_i|^2)/(K - 1) (B,)."""
-        spread = (1 - p.square().sum(1)) / (self.n_classes - 1)
-        return (self.weights[block.rows] * spread).to(self.fast)
 
     def _curvature_diagonal(self, logits: Logits) -> Tensor:
         """The diagonal of the Hessian without the ridge, for every class (K, D + 1)."""
@@ -569,6 +585,11 @@ def _mean_product(p: Tensor, dz: Tensor, share: Tensor, alike: float | None) -> 
     if alike is not None:
         return alike * inner(p, dz)
     return float(share @ row_sums(p * dz).double())
+
+
+def _spread(p: Tensor) -> Tensor:
+    """(1 - |p_i|^2)/(K - 1) (B,): the mean over the contrasts of the variance that p_i makes."""
+    return (1 - p.square().sum(1)) / (p.shape[1] - 1)
 
 
 def _probabilities_in(logits: Logits, block: Block) -> Tensor:

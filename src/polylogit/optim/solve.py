@@ -25,9 +25,9 @@ from torch import Tensor
 
 from polylogit.design import Design
 from polylogit.errors import OptionError, SolveError, TargetError, nearest
-from polylogit.optim.certificate import certify, certify_locally, estimate
+from polylogit.optim.certificate import NONE, certify, certify_locally, certify_roughly, estimate
 from polylogit.optim.compact import CompactObjective, is_compact
-from polylogit.optim.cost import MOST_PARAMETERS, Cost
+from polylogit.optim.cost import MOST_PARAMETERS, WIDEST_GRAM, Cost
 from polylogit.optim.device import on
 from polylogit.optim.lbfgs import MEMORY, Pairs, lbfgs, models_in
 from polylogit.optim.logits import Rooms, parts
@@ -213,9 +213,8 @@ def _planned(
     objective = replace(objective, diagonals=diagonals, kept=kept)
     stages = _stages(settings, cost, objective.penalised)
     if _NEWTON in stages:
-        # float32 where float64 would take long; never where nothing else curves F
-        cheap = not objective.penalised or cost.hessian_work <= DOUBLE_WORK
-        fast = torch.float64 if cheap else torch.float32
+        cheap = cost.hessian_work <= DOUBLE_WORK
+        fast = torch.float64 if cheap else torch.float32  # where float64 would take long
         objective = replace(objective, basis=contrast_basis(cost.n_classes), fast=fast)
         objective = CompactObjective.of(objective) if is_compact(objective) else objective
     if settings.dtype == "float64":
@@ -264,8 +263,7 @@ def _stages(settings: Settings, cost: Cost, penalised: bool) -> tuple[_Stage, ..
     if wish == "auto":
         wish = _quickest(cost, penalised)
     if wish == "newton":
-        free = settings.solver == "auto" and penalised
-        waits = free and cost.hessian_in_products > MANY_PRODUCTS
+        waits = settings.solver == "auto" and cost.hessian_in_products > MANY_PRODUCTS
         return (_NEWTON_CG, _NEWTON) if waits else (_NEWTON,)
     if wish == "newton-cg":
         return (_NEWTON_CG,)
@@ -334,6 +332,7 @@ class _Run:
         self.history: list[Progress] = []
         self.started = time.perf_counter()
         self.proven: _Proof | None = None
+        self.settled = math.inf  # F where a stage ended that nothing moved: the next one proves
         self.balanced: Evaluation | None = None  # with the best bias for its weights
         self.refuted = False  # that free columns separate the classes
         self.interrupted = False
@@ -342,8 +341,11 @@ class _Run:
             self.interrupted = first.interrupted
         cost = objective.cost
         # the gap to go on to once certified: where steps are cheap, one or two buy many digits
-        cheap = cost.hessian_work <= POLISH_WORK
-        self.aim = settings.tol * (POLISH if stages[-1] is _NEWTON and cheap else 1.0)
+        cheap = stages[-1] is _NEWTON and cost.hessian_work <= POLISH_WORK
+        # where only Newton's decrement proves, which asks for a small slope
+        self.local = not (objective.penalised or isinstance(objective.ridge, ElasticNet))
+        small = self.local and stages[0] is not _NEWTON
+        self.aim = settings.tol * (POLISH if cheap or small else 1.0)
         self.worth, self.dear = cost.hessian_in_products, cost.gram_in_steps
 
     def from_point(self, start: tuple[Tensor, Tensor] | None) -> Solution:
@@ -361,7 +363,8 @@ class _Run:
                 status = Status.INTERRUPTED if self.interrupted else self._run()
             except KeyboardInterrupt:
                 status, self.interrupted = Status.INTERRUPTED, True
-            self._refuse_separated()
+            if status is not Status.CERTIFIED:  # which proves that there is an optimum
+                self._refuse_separated()
             return self._solution(status)
 
     def _threads(self) -> int:
@@ -442,7 +445,7 @@ class _Run:
     def _prove(self) -> Status | None:
         """Go on in float64 until the gap is proven to be small, or until nothing moves."""
         gaps: list[float] = []
-        last, idle = math.inf, 0
+        last, idle = self.settled, 0
         for _ in self._points(self.objective):
             self._refuse_trouble()
             gap = estimate(self.objective, self.at)
@@ -454,8 +457,10 @@ class _Run:
             closer = gap < CLOSER * min(gaps, default=math.inf)
             gaps.append(gap)
             idle = idle + 1 if stuck and not closer else 0
-            slow = self._is_for_newton(gap) or _is_slow(gaps, self.settings.tol)
+            still = self.local and stuck
+            slow = still or self._is_for_newton(gap) or _is_slow(gaps, self.settings.tol)
             if idle >= PATIENCE or (slow and self.stage is not self.stages[-1]):
+                self.settled = self.at.value if still else math.inf
                 return None
             if self._iteration() >= self.settings.max_iter:
                 return Status.ITERATION_LIMIT
@@ -494,6 +499,8 @@ class _Run:
     def _solver(self, objective: SoftmaxObjective) -> Solver:
         if self.stage.solver is lbfgs:
             return lbfgs(objective, self.at, self.pairs, self.stage.dtype, self.dear)
+        if self.stage is _NEWTON and not objective.penalised:  # nothing else curves F
+            objective = replace(objective, fast=torch.float64)
         return self.stage.solver(objective, self.at)
 
     def _certified(self, gap: float, fall: float) -> bool:
@@ -505,13 +512,22 @@ class _Run:
             if not (certificate.proven or self.refuted):
                 self._refuse_separated()  # sooner than weights that grow until they overflow
                 self.refuted = True
-        elif self.stage is _NEWTON and fall <= tol:
-            best, certificate = self.at, certify_locally(self.objective, self.at)
+        elif fall <= tol and (self.stage is _NEWTON or self.local):
+            best, certificate = self.at, self._certify_locally()
         else:
             return False
         if certificate.gap <= tol:
             self.proven = _Proof(self.at, best, certificate)
         return certificate.gap <= tol
+
+    def _certify_locally(self) -> Certificate:
+        """Newton's decrement by a bound on the Hessian, or by itself if that is being made."""
+        objective, tol, found = self.objective, self.settings.tol, NONE
+        if objective.design.n_features <= WIDEST_GRAM:
+            found = certify_roughly(objective, self.at)
+        if found.gap > tol and self.stage is _NEWTON:
+            found = certify_locally(objective, self.at)
+        return found
 
     def _is_for_newton(self, gap: float) -> bool:
         """Whether a written-out Hessian is next: to polish, or cheaper than the last step was."""
