@@ -9,6 +9,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
+from polylogit.data.arrays import from_arrays
 from polylogit.design import design_of
 from polylogit.optim.objective import SoftmaxObjective, contrast_basis
 from polylogit.optim.penalty import Ridge
@@ -163,3 +164,10 @@ def slow_optimum(objective: SoftmaxObjective) -> float:
         W = V if uphill else U + (momentum - 1) / later * (U - V)
         V, momentum, best = (V, 1.0, best) if uphill else (U, later, now)
     return best
+
+
+def nearly_collinear():
+    """Rows whose last column the others make but for 1e-7: without a penalty nothing is proven."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 3)), rng.integers(2, size=300)
+    return from_arrays(np.c_[X, X.sum(1) + 1e-7 * rng.normal(size=300)], y)

@@ -23,7 +23,7 @@ from torch import Tensor
 from polylogit.optim.preconditioner import cholesky
 
 WORST_CONDITION = 1e10  # of H with unit diagonal; beyond, its inverse proves nothing
-SURE = 0.999  # of q: it is 1 or more where there is no optimum, up to rounding
+ROUNDED = 16 * torch.finfo(torch.float64).eps  # of a row's residual, and so of the slope g'v
 HONEST = 1e-10  # of sqrt(H_ii H_jj): more between H and its factors, and they are not H's
 
 
@@ -63,13 +63,17 @@ def newton_decrement(hessian: Tensor, gradient: Tensor, rows: Iterable[Tensor]) 
 
 
 def decrement_bound(size: float, spread: float) -> float:
-    """[q + (1 - q) ln(1 - q)] / kappa^2.
+    """[q + (1 - q) ln(1 - q)] / kappa^2, with what rounding may have taken from lambda added.
+
+    Along v of length 1 in H rounding is sum_i s_i eps |h_i| <= eps kappa. Where there is no optimum
+    q is 1 or more, and only rounding could hide it.
 
     >>> f"{decrement_bound(1e-6, 2.0):.4g}", decrement_bound(1.0, 1.0)
     ('5e-13', inf)
     """
+    size = size + ROUNDED * spread
     q = size * spread
-    if q >= SURE:
+    if q >= 1:
         return math.inf
     if q < 1e-3:  # the series; the closed form cancels there
         return size**2 * (0.5 + q / 6 + q * q)

@@ -363,7 +363,7 @@ class _Run:
                 status = Status.INTERRUPTED if self.interrupted else self._run()
             except KeyboardInterrupt:
                 status, self.interrupted = Status.INTERRUPTED, True
-            if status is not Status.CERTIFIED:  # which proves that there is an optimum
+            if not self._has_optimum():
                 self._refuse_separated()
             return self._solution(status)
 
@@ -555,6 +555,10 @@ class _Run:
             )
         if codes is not None and not self._partly() and self._separates(codes):
             raise _separated("perfectly")
+
+    def _has_optimum(self) -> bool:
+        """Whether Newton's decrement has proven that there is one."""
+        return self.proven is not None and self.proven.certificate.kind == "Newton"
 
     def _refuse_separated(self) -> None:
         """A direction that separates only some rows leaves no optimum either."""
