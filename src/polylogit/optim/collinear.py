@@ -18,7 +18,7 @@ from scipy.linalg.lapack import dpstrf
 from torch import Tensor
 
 PIVOT = 1e-10  # of a column's square: what is left of it, where the others make the rest
-SAME = 1e-11  # of the largest of the terms: rounding, of numbers that were standardised
+SAME = 1e-11  # of the sum of the terms: rounding, of numbers that were standardised
 
 
 def independent(rows: Callable[[], Iterable[Tensor]]) -> Tensor | None:

@@ -537,8 +537,9 @@ class SoftmaxObjective:
         """X~' diag(w) X~ (D~, D~) for w_i = s_i times the `spread` of p_i; X~ ends in the bias."""
 
         def contribution(block: Block) -> Tensor:
-            each = spread(_probabilities_in(logits, block))
-            return _bordered_gram(block, (self.weights[block.rows] * each).to(self.fast))
+            return _bordered_gram(
+                block, self._share(block, spread(_probabilities_in(logits, block)))
+            )
 
         gram = self._sum(contribution, self.fast)
         return gram if self.intercept else gram[:-1, :-1]
@@ -549,10 +550,13 @@ class SoftmaxObjective:
         def contribution(block: Block) -> Tensor:
             p = _probabilities_in(logits, block).to(self.fast)
             diagonals = _gram_diagonal(block, p, self.weights)
-            share = (self.weights[block.rows] * _spread(p)).to(self.fast)
-            return _bordered_gram(block, share, diagonals)
+            return _bordered_gram(block, self._share(block, _spread(p)), diagonals)
 
         return self._sum(contribution, self.fast)
+
+    def _share(self, block: Block, each: Tensor) -> Tensor:
+        """s_i times a number `each` (B,) of a block's rows, in `fast`."""
+        return (self.weights[block.rows] * each).to(self.fast)
 
     def _split_sums(self, sums: Tensor) -> tuple[Tensor, Tensor]:
         gram, diagonals = sums[: -self.n_classes], sums[-self.n_classes :]
