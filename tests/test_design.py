@@ -9,7 +9,7 @@ import torch
 from oracle import stored
 
 from polylogit import design as module
-from polylogit.design import DenseDesign, SparseDesign, StreamedDesign, design_of
+from polylogit.design import DenseDesign, SparseDesign, StreamedDesign, column_pairs, design_of
 from polylogit.errors import DataError
 from polylogit.stored import StoredRows
 
@@ -285,3 +285,15 @@ def test_no_reader_is_left_running(end, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             blocks.throw(KeyboardInterrupt)
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("by_column", [True, False])
+@pytest.mark.parametrize("distance", [0, 1])
+def test_pairs_of_columns_lie_as_the_columns_do(distance, by_column):
+    left, right = (torch.from_numpy(RNG.normal(size=(4, 30))).T for _ in range(2))
+    if not by_column:
+        left, right = left.contiguous(), right.contiguous()
+    pairs = column_pairs(left, right, distance)
+    first, second = torch.triu_indices(4, 4, distance)
+    torch.testing.assert_close(pairs, left[:, first] * right[:, second], rtol=0, atol=0)
+    assert pairs.T.is_contiguous() == by_column

@@ -30,7 +30,9 @@ import torch
 from torch import Tensor
 
 from polylogit.errors import DataError, OptionError
+from polylogit.rooms import Rooms
 from polylogit.stored import StoredRows
+from polylogit.thin_product import times_transposed
 
 BLOCK_BYTES = 4 * 2**20  # of one standardised block: the second product finds it in cache
 COPY_BYTES = 2**28  # of a standardised float64 copy; beyond, blocks are made when asked for
@@ -172,16 +174,26 @@ def design_of(
 
 
 def column_pairs(left: Tensor, right: Tensor, distance: int) -> Tensor:
-    """left_ik right_il for k + distance <= l (B, .), in the order of `torch.triu_indices`."""
+    """left_ik right_il for k + distance <= l (B, .), in the order of `torch.triu_indices`.
+
+    They lie in memory as `right` does, row by row or column by column.
+    """
     width = right.shape[1]
     starts = [0]
     for k in range(width):
         starts.append(starts[-1] + max(0, width - k - distance))
-    out = right.new_empty(len(right), starts[-1])
+    out = _like(right, starts[-1])
     for k in range(width - distance):
         here = out[:, starts[k] : starts[k + 1]]
         torch.mul(left[:, k, None], right[:, k + distance :], out=here)
     return out
+
+
+def _like(matrix: Tensor, width: int) -> Tensor:
+    """Memory for `width` columns (B, width) that lie as those of a matrix (B, .) do."""
+    if matrix.stride(0) < matrix.stride(1):
+        return matrix.new_empty(width, len(matrix)).T
+    return matrix.new_empty(len(matrix), width)
 
 
 def pair_places(width: int) -> Tensor:
@@ -226,10 +238,13 @@ class DenseBlock(Block):
         return self.features @ weight.T
 
     def affine(self, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-        return torch.addmm(bias, self.features, weight.T, out=out)
+        if out.stride(0) < out.stride(1):  # class by class
+            torch.add(times_transposed(weight, self.features), bias[:, None], out=out.T)
+            return out
+        return torch.add(times_transposed(self.features, weight), bias, out=out)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        return residual.T @ self.features
+        return times_transposed(residual.T, self.features.T)
 
     def gram(self, weights: Tensor) -> Tensor:
         return _weighted_gram(self.features, weights)
@@ -257,6 +272,7 @@ class DenseDesign(Design):
     ) -> None:
         super().__init__(len(source), centre, scale, varying)
         self._source = source
+        self._rooms = Rooms()
         self._copies: dict[torch.dtype, Tensor] = {}
         self._products: dict[tuple[torch.dtype, bool], Tensor] = {}
 
@@ -280,7 +296,7 @@ class DenseDesign(Design):
     def block(self, rows: slice, dtype: torch.dtype) -> DenseBlock:
         if self._keeps_copy(dtype):
             return DenseBlock(self._copy(dtype)[rows], rows, self)
-        return DenseBlock(self._standardised(_part(self._source, rows), dtype), rows, self)
+        return DenseBlock(self._standardised(_part(self._source, rows)).to(dtype), rows, self)
 
     def products(self, dtype: torch.dtype, bordered: bool) -> Tensor | None:
         """`Block.products` of all rows, made once; None where that would take too much memory."""
@@ -301,13 +317,19 @@ class DenseDesign(Design):
         if dtype not in self._copies:
             copy = torch.empty(self.n_rows, self.n_features, dtype=dtype, device=self.device)
             for rows, part in _parts(self._source):
-                copy[rows] = self._standardised(part, dtype)
+                if dtype == torch.float64:
+                    self._standardised(part, copy[rows])
+                else:
+                    copy[rows] = self._standardised(part)
             self._copies[dtype] = copy
         return self._copies[dtype]
 
-    def _standardised(self, part: Tensor, dtype: torch.dtype) -> Tensor:
+    def _standardised(self, part: Tensor, room: Tensor | None = None) -> Tensor:
+        """In float64, in `room` or in memory that is lent anew once nobody holds this part."""
         part = self.of_columns(part.to(self.device))
-        return part.double().sub(self.centre).div_(self.scale).to(dtype)
+        if room is None:
+            room = self._rooms.lend(part.numel(), torch.float64).view(part.shape)
+        return room.copy_(part).sub_(self.centre).div_(self.scale)
 
 
 class StreamedDesign(DenseDesign):
@@ -318,7 +340,7 @@ class StreamedDesign(DenseDesign):
     def blocks(self, dtype: torch.dtype) -> Iterator[Block]:
         step = self.block_rows(dtype)
         for rows, part in _ahead(_parts(self._source, step)):
-            yield DenseBlock(self._standardised(part, dtype), rows, self)
+            yield DenseBlock(self._standardised(part).to(dtype), rows, self)
 
     def _keeps_copy(self, dtype: torch.dtype) -> bool:  # noqa: ARG002
         return False
@@ -346,6 +368,17 @@ def _parts(source: Tensor | StoredRows, step: int = 0) -> Iterator[tuple[slice, 
         yield rows, _part(source, rows)
 
 
+def _in_double(source: Tensor | StoredRows) -> Iterator[tuple[Tensor, Tensor]]:
+    """As `_parts`: the rows as they are, and in float64, where the next ones will overwrite them.
+
+    New memory for every part would come from the system page by page, at ten times the price.
+    """
+    room: Tensor | None = None
+    for _, part in _parts(source):
+        room = torch.empty_like(part, dtype=torch.float64) if room is None else room[: len(part)]
+        yield part, room.copy_(part)
+
+
 def _as_tensor(features: np.ndarray) -> Tensor:
     """A view where torch can read the memory, a copy where it cannot."""
     if not features.flags.writeable or not features.dtype.isnative:
@@ -367,8 +400,8 @@ def _centre_and_scale(
     reach = np.maximum(np.abs(low - centre), np.abs(high - centre))
     unit = np.where(reach > 0, reach, 1.0)  # squares of extreme columns stay finite
     middle, size, mean_square = torch.from_numpy(centre), torch.from_numpy(unit), np.zeros(len(low))
-    for _, part in _parts(source):
-        mean_square += part.double().sub(middle).div_(size).square_().sum(0).numpy()
+    for _, exact in _in_double(source):
+        mean_square += exact.sub_(middle).div_(size).square_().sum(0).numpy()
     scale = np.where(reach > 0, unit * np.sqrt(mean_square / len(source)), 1.0)
     return middle, torch.from_numpy(_checked(scale, names)), _varying(reach)
 
@@ -388,10 +421,10 @@ def _extremes_and_means(source: Tensor | StoredRows) -> tuple[np.ndarray, np.nda
     first = _part(source, slice(0, 1))[0].double()
     low = high = first.numpy()
     total = np.zeros(len(low))
-    for _, part in _parts(source):
+    for part, exact in _in_double(source):
         low = np.minimum(low, part.amin(0).double().numpy())
         high = np.maximum(high, part.amax(0).double().numpy())
-        total += part.double().sub(first).sum(0).numpy()
+        total += exact.sub_(first).sum(0).numpy()
     return low, high, first.numpy() + total / len(source)
 
 

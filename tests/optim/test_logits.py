@@ -9,7 +9,6 @@ from polylogit.optim import logits as module
 from polylogit.optim.logits import (
     FEW_CLASSES,
     RecomputedLogits,
-    Rooms,
     chunks,
     column_sums,
     inner,
@@ -17,6 +16,7 @@ from polylogit.optim.logits import (
     parts,
     room,
 )
+from polylogit.rooms import Rooms
 
 
 @pytest.fixture(params=ROWS)
@@ -89,16 +89,16 @@ def test_chunks_of_many_classes_still_hold_rows():
     assert chunks(3, 10**9, least=2) == [slice(0, 2), slice(2, 3)]
 
 
+@pytest.mark.parametrize("rooms", [None, Rooms()])
 @pytest.mark.parametrize("n_classes", [3, 40])
-def test_memory_is_lent_again_only_when_nobody_looks_at_it(n_classes):
+def test_logits_of_few_classes_lie_class_by_class(n_classes, rooms):
+    made = room(50, n_classes, torch.float32, rooms)
+    assert made.shape == (50, n_classes)
+    assert (made.stride(0) == 1) == (n_classes <= FEW_CLASSES)
+    assert (made.stride(1) == 1) == (n_classes > FEW_CLASSES)
+
+
+def test_rooms_lend_what_logits_lie_in():
     rooms = Rooms()
-    lent = rooms.lend(50, n_classes, torch.float32)
-    assert lent.shape == (50, n_classes)
-    assert (lent.stride(0) == 1) == (n_classes <= FEW_CLASSES)
-    assert lent.data_ptr() % 64 == 0
-    view, where = lent[7:], lent.data_ptr()
-    del lent
-    assert rooms.lend(50, n_classes, torch.float32).data_ptr() != where
-    del view
-    assert rooms.lend(50, n_classes, torch.float64).shape == (50, n_classes)
-    assert len(rooms._every) == 1  # what had another size was given back
+    where = room(50, 3, torch.float32, rooms).data_ptr()
+    assert room(50, 3, torch.float32, rooms).data_ptr() == where

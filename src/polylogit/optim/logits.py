@@ -7,19 +7,17 @@ either is `logits_in(logits, block)`, so there is one objective and not two.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from polylogit.design import Block, Design
+from polylogit.rooms import Rooms
 
 FEW_CLASSES = 32  # up to here logits lie class by class (benchmarks/products.py)
 CHUNK_ELEMENTS = 2**19  # of logits per elementwise step, so that temporaries stay in cache
-CACHE_LINE = 64  # bytes
 
 
 @dataclass
@@ -61,66 +59,16 @@ class RecomputedLogits:
 Logits = Tensor | RecomputedLogits
 
 
-def room(n_rows: int, n_classes: int, dtype: torch.dtype) -> Tensor:
-    """Memory for a number of each row and class (B, K).
+def room(n_rows: int, n_classes: int, dtype: torch.dtype, rooms: Rooms | None = None) -> Tensor:
+    """Memory for a number of each row and class (B, K): new, or lent by `rooms`.
 
     Those of few classes lie class by class, so that what runs over the classes of a row runs over
     long columns side by side: a softmax of ten classes takes a tenth of the time.
     """
-    return _laid(torch.empty(n_rows * n_classes, dtype=dtype), n_rows, n_classes)
-
-
-def _laid(memory: Tensor, n_rows: int, n_classes: int) -> Tensor:
-    """Numbers that lie side by side as a matrix (B, K), in the order of `room`."""
+    memory = (rooms or Rooms()).lend(n_rows * n_classes, dtype)
     if n_classes <= FEW_CLASSES:
         return memory.view(n_classes, n_rows).T
     return memory.view(n_rows, n_classes)
-
-
-class Rooms:
-    """Memory for matrices (N, K) that is lent anew once nobody holds what was made in it.
-
-    A fit needs three of them in every step. New memory comes from the system page by page, and that
-    takes as long as a softmax.
-
-    >>> rooms = Rooms()
-    >>> one, other = (rooms.lend(4, 2, torch.float32) for _ in range(2))
-    >>> where = one.data_ptr()
-    >>> del one
-    >>> rooms.lend(4, 2, torch.float32).data_ptr() == where != other.data_ptr()
-    True
-    """
-
-    def __init__(self) -> None:
-        self._every: list[np.ndarray] = []
-
-    def lend(self, n_rows: int, n_classes: int, dtype: torch.dtype) -> Tensor:
-        """As `room`; where torch puts tensors on another device, it sees to memory itself."""
-        if torch.get_default_device().type != "cpu":
-            return room(n_rows, n_classes, dtype)
-        memory = self._free(n_rows * n_classes * dtype.itemsize)
-        return _laid(torch.from_numpy(memory).view(dtype), n_rows, n_classes)
-
-    def _free(self, size: int) -> np.ndarray:
-        """Bytes that no tensor refers to: the last used, which may still be in cache, or new ones.
-
-        Free ones of another size are given back.
-        """
-        lent: list[np.ndarray] = []
-        free: list[np.ndarray] = []
-        for each in self._every:  # a free one is known to the list, to the loop and to the call
-            (lent if sys.getrefcount(each) > 3 else free).append(each)
-        fitting = [each for each in free if each.nbytes == size]
-        chosen = fitting.pop() if fitting else _aligned(size)
-        self._every = [*fitting, *lent, chosen]
-        return chosen
-
-
-def _aligned(size: int) -> np.ndarray:
-    """New bytes that begin where a line of the cache does, as torch has it."""
-    memory = np.empty(size + CACHE_LINE, np.uint8)
-    first = -memory.ctypes.data % CACHE_LINE
-    return memory[first : first + size]
 
 
 def softmax(logits: Tensor, out: Tensor | None = None) -> Tensor:

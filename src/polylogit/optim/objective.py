@@ -39,7 +39,6 @@ from polylogit.optim.cost import WIDEST_GRAM, Cost
 from polylogit.optim.logits import (
     Logits,
     RecomputedLogits,
-    Rooms,
     Tally,
     chunks,
     column_sums,
@@ -47,6 +46,7 @@ from polylogit.optim.logits import (
     inside,
     logits_in,
     parts,
+    room,
     row_slices,
     row_sums,
     softmax,
@@ -63,6 +63,8 @@ from polylogit.optim.preconditioner import (
 )
 from polylogit.optim.problem import Evaluation, Line, Preconditioner
 from polylogit.optim.targets import Labels, Targets
+from polylogit.rooms import Rooms
+from polylogit.thin_product import times_transposed
 
 LOGITS_BYTES = 2**28  # of one matrix of logits; a line search keeps four, or none
 PRODUCT_BYTES = 4 * 2**20  # of features times probabilities at a time, to stay in cache
@@ -122,9 +124,9 @@ class SoftmaxObjective:
         """As `evaluate` in the memory of one block."""
 
         def contribution(block: Block) -> Tensor:
-            size = block.rows.stop - block.rows.start, self.n_classes, self.dtype
-            z = recomputed.of(block, self.rooms.lend(*size))
-            return self._gradient_sums(block, z, softmax(z, self.rooms.lend(*size)))
+            size = block.rows.stop - block.rows.start, self.n_classes, self.dtype, self.rooms
+            z = recomputed.of(block, room(*size))
+            return self._gradient_sums(block, z, softmax(z, room(*size)))
 
         return self._evaluation(point, self._sum(contribution, self.dtype), recomputed)
 
@@ -252,7 +254,7 @@ class SoftmaxObjective:
 
     def room(self) -> Tensor:
         """Memory for a number of each row and class (N, K)."""
-        return self.rooms.lend(self.design.n_rows, self.n_classes, self.dtype)
+        return room(self.design.n_rows, self.n_classes, self.dtype, self.rooms)
 
     def _recomputed(self, point: Tensor) -> RecomputedLogits:
         weight, bias = (part.to(self.dtype) for part in self.split(point))
@@ -878,7 +880,7 @@ class SoftmaxCurvature:
         for rows in row_slices(len(p), max(64, PRODUCT_BYTES // width)):
             q = p[rows]
             products = block.products(problem.intercept, rows)
-            total.addmm_(column_pairs(q * share[rows], q, 1).T, products)
+            total += times_transposed(column_pairs(q * share[rows], q, 1).T, products.T)
         return total
 
     def _grams(self, block: Block, weights: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from polylogit.optim.compact import CompactObjective, is_compact
 from polylogit.optim.cost import MOST_PARAMETERS, WIDEST_GRAM, Cost
 from polylogit.optim.device import on
 from polylogit.optim.lbfgs import MEMORY, Pairs, lbfgs, models_in
-from polylogit.optim.logits import Rooms, parts
+from polylogit.optim.logits import parts
 from polylogit.optim.newton import newton
 from polylogit.optim.newton_cg import newton_cg
 from polylogit.optim.objective import SoftmaxObjective, contrast_basis, logits_of
@@ -52,6 +52,7 @@ from polylogit.optim.separation import is_separable, separates
 from polylogit.optim.targets import Labels, Targets
 from polylogit.optim.threads import chosen_threads, threads
 from polylogit.optim.trail import Trail
+from polylogit.rooms import Rooms
 
 DOUBLE_WORK = 2e7  # multiply-adds of a written-out Hessian up to which it is made in float64
 POLISH_WORK = 2e9  # multiply-adds of a written-out Hessian that nobody waits for

@@ -1,0 +1,79 @@
+"""Products of float32 matrices of which one is thin: a few classes against all rows of the data.
+
+torch has two libraries for them on a CPU. MKL, behind `@`, first copies both matrices into an order
+of its own; oneDNN reads them where they lie. A thin product is over before such a copy has paid,
+so oneDNN takes a third to three quarters of the time (`python -m benchmarks.products`). torch's
+compiler calls it by the name used here. Where that is missing, switched off
+(`torch.backends.mkldnn`) or slow, `@` stays.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+WORTH_A_CALL = 2e6  # multiply-adds from which the dearer call pays
+TRIAL = 16, 256, 1024  # K, D and B of the products by which oneDNN has to prove itself
+TRIALS = 3  # of which the best counts
+SLOW = 1.5  # times what `@` takes: that is no oneDNN for this processor
+
+
+def times_transposed(left: Tensor, right: Tensor) -> Tensor:
+    """L R' (M, P) for L (M, n) and R (P, n), in new memory.
+
+    >>> times_transposed(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
+    tensor([[11., 17.]])
+    """
+    if _is_worth_it(left, right) and _lie_well(left, right) and onednn_is_quick():
+        return onednn_product(left, right)
+    return left @ right.T
+
+
+def onednn_product(left: Tensor, right: Tensor) -> Tensor:
+    """L R' (M, P) by oneDNN, for float32 on a CPU."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
+    return product
+
+
+def _is_worth_it(left: Tensor, right: Tensor) -> bool:
+    on_cpu = left.device.type == "cpu" and bool(torch.backends.mkldnn.enabled)
+    work = left.numel() * len(right)
+    return on_cpu and left.dtype == torch.float32 and len(left) > 1 and work >= WORTH_A_CALL
+
+
+def _lie_well(left: Tensor, right: Tensor) -> bool:
+    """Whether oneDNN can read both in place; in another order it is slower by magnitudes."""
+    return left.stride(1) == 1 and (right.is_contiguous() or right.T.is_contiguous())
+
+
+@lru_cache(maxsize=1)
+def onednn_is_quick() -> bool:
+    """Whether oneDNN is there, and does both products of a pass about as fast as `@` or faster.
+
+    Tried once in a process, in some milliseconds.
+    """
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    few, n_features, n_rows = TRIAL
+    rows = torch.ones(n_rows, n_features, device="cpu")
+    pairs = (rows[:few], rows), (torch.ones(few, n_rows, device="cpu"), rows.T)
+    return all(_seconds(onednn_product, *p) <= SLOW * _seconds(_plain, *p) for p in pairs)
+
+
+def _plain(left: Tensor, right: Tensor) -> Tensor:
+    return left @ right.T
+
+
+def _seconds(product: Callable[[Tensor, Tensor], Tensor], left: Tensor, right: Tensor) -> float:
+    product(left, right)  # makes what later calls find made
+    return min(_seconds_of(product, left, right) for _ in range(TRIALS))
+
+
+def _seconds_of(product: Callable[[Tensor, Tensor], Tensor], left: Tensor, right: Tensor) -> float:
+    start = time.perf_counter()
+    product(left, right)
+    return time.perf_counter() - start

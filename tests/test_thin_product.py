@@ -1,0 +1,105 @@
+"""Thin products: the same numbers whoever multiplies, and oneDNN only where it is of use."""
+
+import time
+
+import pytest
+import torch
+
+from polylogit import thin_product as module
+from polylogit.thin_product import WORTH_A_CALL, onednn_is_quick, onednn_product, times_transposed
+
+FEW, INNER, MANY = 10, 300, 1000  # enough work for oneDNN
+
+
+def matrices(dtype=torch.float32, seed=0):
+    """L (few, n) and R (many, n)."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = (FEW, INNER), (MANY, INNER)
+    return [
+        torch.randn(*size, generator=generator, dtype=torch.float64).to(dtype) for size in sizes
+    ]
+
+
+def turned(matrix):
+    """The same numbers, column by column in memory."""
+    return matrix.T.contiguous().T
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The sizes of what oneDNN was asked for."""
+    asked = []
+
+    def counting(left, right):
+        asked.append((len(left), len(right)))
+        return onednn_product(left, right)
+
+    monkeypatch.setattr(module, "onednn_product", counting)
+    monkeypatch.setattr(module, "onednn_is_quick", lambda: True)
+    return asked
+
+
+LAYOUTS = {
+    "rows": (lambda m: m, lambda m: m),
+    "turned right": (lambda m: m, turned),
+    "a slice on the left": (lambda m: torch.cat([m, m], 1)[:, : m.shape[1]], lambda m: m),
+    "turned left": (turned, lambda m: m),
+    "a slice on the right": (lambda m: m, lambda m: torch.cat([m, m], 1)[:, : m.shape[1]]),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_product_is_that_of_float64(layout, swapped, calls):
+    left, right = matrices()[:: -1 if swapped else 1]
+    truth = left.double() @ right.double().T
+    change_left, change_right = LAYOUTS[layout]
+    product = times_transposed(change_left(left), change_right(right))
+    assert product.dtype == torch.float32
+    torch.testing.assert_close(product.double(), truth, rtol=1e-5, atol=1e-4)
+    assert len(calls) == (layout in list(LAYOUTS)[:3])  # the others it reads slowly
+
+
+@pytest.mark.parametrize(
+    "without",
+    [
+        lambda left, right: (left.double(), right.double()),
+        lambda left, right: (left[:1], right.repeat(FEW, 1)),  # a vector
+        lambda left, right: (left[:, :5].contiguous(), right[:, :5].contiguous()),  # too little
+    ],
+)
+def test_the_rest_is_for_the_plain_product(without, calls):
+    left, right = without(*matrices())
+    torch.testing.assert_close(times_transposed(left, right), left @ right.T)
+    assert calls == []
+
+
+def test_who_switches_onednn_off_is_heard(calls, monkeypatch):
+    left, right = matrices()
+    assert len(left) * right.numel() >= WORTH_A_CALL
+    times_transposed(left, right)
+    assert calls == [(FEW, MANY)]
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    torch.testing.assert_close(times_transposed(left, right), left @ right.T)
+    assert len(calls) == 1
+
+
+def test_a_slow_onednn_is_left_alone(monkeypatch):
+    onednn_is_quick.cache_clear()
+
+    def slow(left, right):
+        time.sleep(0.05)
+        return left @ right.T
+
+    monkeypatch.setattr(module, "onednn_product", slow)
+    assert not onednn_is_quick()
+    onednn_is_quick.cache_clear()
+
+
+def test_a_torch_without_it_is_no_trouble(monkeypatch):
+    onednn_is_quick.cache_clear()
+    monkeypatch.setattr(torch.ops, "mkldnn", object())
+    left, right = matrices()
+    torch.testing.assert_close(times_transposed(left, right), left @ right.T)
+    assert not onednn_is_quick()
+    onednn_is_quick.cache_clear()
