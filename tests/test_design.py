@@ -297,3 +297,21 @@ def test_pairs_of_columns_lie_as_the_columns_do(distance, by_column):
     first, second = torch.triu_indices(4, 4, distance)
     torch.testing.assert_close(pairs, left[:, first] * right[:, second], rtol=0, atol=0)
     assert pairs.T.is_contiguous() == by_column
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_memory_of_a_block_is_used_again_only_when_nobody_holds_it(dtype, monkeypatch):
+    monkeypatch.setattr(module, "COPY_BYTES", 0)
+    monkeypatch.setattr(module, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(module, "SMALLEST_BLOCK", 10)
+    design = design_of(X.astype(dtype))
+    one_by_one = [block.dense().data_ptr() for block in design.blocks(torch.float64)]
+    assert len(set(one_by_one)) < len(one_by_one) == 5
+    held = [block.dense() for block in design.blocks(torch.float64)]
+    assert len({block.data_ptr() for block in held}) == 5
+
+
+def test_what_a_design_has_seen_of_the_columns():
+    low, high, mean = design_of(X).seen
+    assert (low.tolist(), high.tolist()) == (X.min(0).tolist(), X.max(0).tolist())
+    np.testing.assert_allclose(mean, X.mean(0), rtol=1e-13)

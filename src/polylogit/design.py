@@ -32,7 +32,7 @@ from torch import Tensor
 from polylogit.errors import DataError, OptionError
 from polylogit.rooms import Rooms
 from polylogit.stored import StoredRows
-from polylogit.thin_product import times_transposed
+from polylogit.thin_product import is_quick_in_rows, times_transposed
 
 BLOCK_BYTES = 4 * 2**20  # of one standardised block: the second product finds it in cache
 COPY_BYTES = 2**28  # of a standardised float64 copy; beyond, blocks are made when asked for
@@ -44,6 +44,7 @@ SMALLEST_BLOCK = 256  # rows
 WIDE_GRAM, BANDS = 256, 4  # features from which a triangle pays, and its bands
 SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
 
+Seen = tuple[np.ndarray, np.ndarray, np.ndarray]
 _Item = TypeVar("_Item")
 _ALL = slice(None)
 
@@ -98,6 +99,7 @@ class Design(ABC):
     """
 
     keeps_logits = True  # whether what grows with N may be kept in memory, up to a bound
+    seen: Seen | None = None  # smallest, largest and mean value of the user's columns, if known
 
     def __init__(
         self, n_rows: int, centre: Tensor, scale: Tensor, varying: Tensor | None = None
@@ -238,7 +240,8 @@ class DenseBlock(Block):
         return self.features @ weight.T
 
     def affine(self, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-        if out.stride(0) < out.stride(1):  # class by class
+        by_class = out.stride(0) < out.stride(1)
+        if by_class and not is_quick_in_rows(weight):
             torch.add(times_transposed(weight, self.features), bias[:, None], out=out.T)
             return out
         return torch.add(times_transposed(self.features, weight), bias, out=out)
@@ -272,7 +275,6 @@ class DenseDesign(Design):
     ) -> None:
         super().__init__(len(source), centre, scale, varying)
         self._source = source
-        self._rooms = Rooms()
         self._copies: dict[torch.dtype, Tensor] = {}
         self._products: dict[tuple[torch.dtype, bool], Tensor] = {}
 
@@ -286,9 +288,12 @@ class DenseDesign(Design):
     ) -> DenseDesign:
         """Centre and scale by two passes in float64, where the rows are; blocks go to `device`."""
         source = _as_tensor(features) if isinstance(features, np.ndarray) else features
-        centre, scale, varying = _centre_and_scale(source, centred, names)
+        seen = _extremes_and_means(source)
+        centre, scale, varying = _centre_and_scale(source, seen, centred, names)
         varying = None if varying is None else varying.to(device)
-        return cls(source, centre.to(device), scale.to(device), varying)
+        design = cls(source, centre.to(device), scale.to(device), varying)
+        design.seen = seen
+        return design
 
     def block_rows(self, dtype: torch.dtype) -> int:
         return _rows_of(self.n_features, dtype)
@@ -296,7 +301,15 @@ class DenseDesign(Design):
     def block(self, rows: slice, dtype: torch.dtype) -> DenseBlock:
         if self._keeps_copy(dtype):
             return DenseBlock(self._copy(dtype)[rows], rows, self)
-        return DenseBlock(self._standardised(_part(self._source, rows)).to(dtype), rows, self)
+        return self._block(_part(self._source, rows), rows, dtype, Rooms())
+
+    def blocks(self, dtype: torch.dtype) -> Iterator[Block]:
+        if self._keeps_copy(dtype):
+            yield from super().blocks(dtype)
+            return
+        rooms = Rooms()  # as many as blocks are held at a time, and no longer than the pass takes
+        for rows, part in self._read(self.block_rows(dtype)):
+            yield self._block(part, rows, dtype, rooms)
 
     def products(self, dtype: torch.dtype, bordered: bool) -> Tensor | None:
         """`Block.products` of all rows, made once; None where that would take too much memory."""
@@ -316,19 +329,31 @@ class DenseDesign(Design):
     def _copy(self, dtype: torch.dtype) -> Tensor:
         if dtype not in self._copies:
             copy = torch.empty(self.n_rows, self.n_features, dtype=dtype, device=self.device)
+            rooms = Rooms()
             for rows, part in _parts(self._source):
                 if dtype == torch.float64:
-                    self._standardised(part, copy[rows])
+                    self._standardise(part, copy[rows])
                 else:
-                    copy[rows] = self._standardised(part)
+                    copy[rows] = self._standardise(part, self._room(len(part), rooms))
             self._copies[dtype] = copy
         return self._copies[dtype]
 
-    def _standardised(self, part: Tensor, room: Tensor | None = None) -> Tensor:
-        """In float64, in `room` or in memory that is lent anew once nobody holds this part."""
+    def _read(self, step: int) -> Iterator[tuple[slice, Tensor]]:
+        """All rows once, as they are, `step` at a time."""
+        return _parts(self._source, step)
+
+    def _block(self, part: Tensor, rows: slice, dtype: torch.dtype, rooms: Rooms) -> DenseBlock:
+        room = self._standardise(part, self._room(len(part), rooms))
+        return DenseBlock(room.to(dtype), rows, self)
+
+    def _room(self, n_rows: int, rooms: Rooms) -> Tensor:
+        with self.device:
+            room = rooms.lend(n_rows * self.n_features, torch.float64)
+        return room.view(n_rows, self.n_features)
+
+    def _standardise(self, part: Tensor, room: Tensor) -> Tensor:
+        """Rows as they are to (x - c) / s in `room` (B, D), in float64."""
         part = self.of_columns(part.to(self.device))
-        if room is None:
-            room = self._rooms.lend(part.numel(), torch.float64).view(part.shape)
         return room.copy_(part).sub_(self.centre).div_(self.scale)
 
 
@@ -337,10 +362,8 @@ class StreamedDesign(DenseDesign):
 
     keeps_logits = False
 
-    def blocks(self, dtype: torch.dtype) -> Iterator[Block]:
-        step = self.block_rows(dtype)
-        for rows, part in _ahead(_parts(self._source, step)):
-            yield DenseBlock(self._standardised(part).to(dtype), rows, self)
+    def _read(self, step: int) -> Iterator[tuple[slice, Tensor]]:
+        return _ahead(super()._read(step))
 
     def _keeps_copy(self, dtype: torch.dtype) -> bool:  # noqa: ARG002
         return False
@@ -388,13 +411,13 @@ def _as_tensor(features: np.ndarray) -> Tensor:
 
 @np.errstate(over="ignore", invalid="ignore")  # as torch: `_checked` sees what comes out
 def _centre_and_scale(
-    source: Tensor | StoredRows, centred: bool, names: Sequence[str] | None
+    source: Tensor | StoredRows, seen: Seen, centred: bool, names: Sequence[str] | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """c and s (D,) of the columns, by two passes in float64, and which vary, if not all do.
+    """c and s (D,) of the columns, by one more pass in float64, and which vary, if not all do.
 
     torch goes over the rows, numpy over the D numbers, where a call of it is quicker.
     """
-    low, high, mean = _extremes_and_means(source)
+    low, high, mean = seen
     # a constant column must come out as exact zeros, and a mean has rounding
     centre = np.where(low == high, low, mean) if centred else np.zeros_like(mean)
     reach = np.maximum(np.abs(low - centre), np.abs(high - centre))
@@ -413,7 +436,7 @@ def _varying(reach: np.ndarray) -> Tensor | None:
     return torch.from_numpy(np.flatnonzero(reach)) if reach.any() else torch.zeros(1).long()
 
 
-def _extremes_and_means(source: Tensor | StoredRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _extremes_and_means(source: Tensor | StoredRows) -> Seen:
     """Columns' minima, maxima and means (D,); means are taken about the first row in float64.
 
     So an offset of 1e9 loses no digit.

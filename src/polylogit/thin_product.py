@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 WORTH_A_CALL = 2e6  # multiply-adds from which the dearer call pays
+FEWEST = 4  # rows of R up to which MKL reads L once, where it lies, if they are not short:
+SHORT = 64  # numbers
 TRIAL = 16, 256, 1024  # K, D and B of the products by which oneDNN has to prove itself
 TRIALS = 3  # of which the best counts
 SLOW = 1.5  # times what `@` takes: that is no oneDNN for this processor
@@ -41,8 +43,13 @@ def onednn_product(left: Tensor, right: Tensor) -> Tensor:
 
 def _is_worth_it(left: Tensor, right: Tensor) -> bool:
     on_cpu = left.device.type == "cpu" and bool(torch.backends.mkldnn.enabled)
-    work = left.numel() * len(right)
-    return on_cpu and left.dtype == torch.float32 and len(left) > 1 and work >= WORTH_A_CALL
+    fits = left.dtype == torch.float32 and len(left) > 1 and not is_quick_in_rows(right)
+    return on_cpu and fits and left.numel() * len(right) >= WORTH_A_CALL
+
+
+def is_quick_in_rows(right: Tensor) -> bool:
+    """Whether L R' takes less time than R L', its transpose, for an L of many rows."""
+    return len(right) <= FEWEST and right.shape[1] >= SHORT
 
 
 def _lie_well(left: Tensor, right: Tensor) -> bool:

@@ -231,13 +231,8 @@ class Prepared:
         features = self.dataset.features
         if isinstance(features, StoredRows) or self.dataset.n_features > MOST_REMEMBERED:
             return None
-        low, high = features.min(axis=0), features.max(axis=0)
-        mean = features.mean(axis=0, dtype=np.float64)
-        known = {"low": low, "high": high, "mean": mean}
-        return {
-            name: np.ravel(end.toarray() if sparse.issparse(end) else end).tolist()
-            for name, end in known.items()
-        }
+        seen = self.design.seen or _seen_in(features)
+        return {name: of.tolist() for name, of in zip(("low", "high", "mean"), seen, strict=True)}
 
     @property
     def n_classes(self) -> int:
@@ -385,6 +380,12 @@ def _checked_switch(fit_intercept: object) -> bool:
     if not isinstance(fit_intercept, bool):
         raise OptionError(f"fit_intercept must be True or False, not {fit_intercept!r}")
     return fit_intercept
+
+
+def _seen_in(features: np.ndarray | sparse.csr_array) -> list[np.ndarray]:
+    """Smallest, largest and mean value of every column."""
+    each = features.min(axis=0), features.max(axis=0), features.mean(axis=0, dtype=np.float64)
+    return [np.ravel(of.toarray() if sparse.issparse(of) else of) for of in each]
 
 
 def _design(dataset: Dataset, centred: bool, device: torch.device) -> Design:
