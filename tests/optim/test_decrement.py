@@ -24,6 +24,13 @@ def test_the_series_meets_the_closed_form():
     assert math.isinf(decrement_bound(1.0, 1.0))
 
 
+def test_a_slope_that_rounding_could_have_hidden_proves_nothing():
+    eps = 2.0**-52
+    assert math.isinf(decrement_bound(0.0, 1 / math.sqrt(eps)))
+    assert decrement_bound(0.0, 1e6) >= 0.5 * (eps * 1e6) ** 2
+    assert decrement_bound(0.0, 1.0) < 1e-28
+
+
 def test_step_and_size_are_those_of_newton():
     p = problem(alpha=1e-3, contrasts=True)
     at = p.objective.evaluate(random_point(p))
