@@ -191,9 +191,14 @@ def column_pairs(left: Tensor, right: Tensor, distance: int) -> Tensor:
     return out
 
 
+def lies_by_column(matrix: Tensor) -> bool:
+    """Whether the numbers of a column lie side by side, and not those of a row."""
+    return matrix.stride(0) < matrix.stride(1)
+
+
 def _like(matrix: Tensor, width: int) -> Tensor:
     """Memory for `width` columns (B, width) that lie as those of a matrix (B, .) do."""
-    if matrix.stride(0) < matrix.stride(1):
+    if lies_by_column(matrix):
         return matrix.new_empty(width, len(matrix)).T
     return matrix.new_empty(len(matrix), width)
 
@@ -240,8 +245,7 @@ class DenseBlock(Block):
         return self.features @ weight.T
 
     def affine(self, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-        by_class = out.stride(0) < out.stride(1)
-        if by_class and not is_quick_in_rows(weight):
+        if lies_by_column(out) and not is_quick_in_rows(weight):
             torch.add(times_transposed(weight, self.features), bias[:, None], out=out.T)
             return out
         return torch.add(times_transposed(self.features, weight), bias, out=out)

@@ -64,7 +64,7 @@ def _decrement(objective: SoftmaxObjective, at: Evaluation, columns: Tensor) -> 
     pairs = exact.curvature(at).part(entries).view(len(basis), count, len(basis), count)
     hessian = torch.einsum("km,kcld,ln->mcnd", basis, pairs, basis)
     size = basis.shape[1] * count
-    gradient = (basis.T @ at.gradient[:, columns]).flatten()
+    gradient = objective.contrasts(at.gradient[:, columns]).flatten()
     return newton_decrement(hessian.reshape(size, size), gradient, _rows(objective, columns))
 
 

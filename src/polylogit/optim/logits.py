@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from polylogit.design import Block, Design
+from polylogit.design import Block, Design, lies_by_column
 from polylogit.rooms import Rooms
 
 FEW_CLASSES = 32  # up to here logits lie class by class (benchmarks/products.py)
@@ -73,7 +73,7 @@ def room(n_rows: int, n_classes: int, dtype: torch.dtype, rooms: Rooms | None = 
 
 def softmax(logits: Tensor, out: Tensor | None = None) -> Tensor:
     """P (B, K), which lies in memory as the logits do."""
-    if logits.stride(0) < logits.stride(1):  # class by class
+    if lies_by_column(logits):  # class by class
         return torch.softmax(logits.T, 0, out=None if out is None else out.T).T
     return torch.softmax(logits, 1, out=out)
 
@@ -92,7 +92,7 @@ def column_sums(matrix: Tensor) -> Tensor:
 
 def inner(one: Tensor, other: Tensor) -> float:
     """The sum of all products, entry by entry, of two matrices that lie in memory alike."""
-    if one.stride(0) < one.stride(1):  # class by class
+    if lies_by_column(one):  # class by class
         return sum(float(torch.dot(a, b)) for a, b in zip(one.T, other.T, strict=True))
     return float(torch.dot(one.reshape(-1), other.reshape(-1)))
 

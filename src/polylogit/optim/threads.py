@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import timeit
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -71,13 +72,7 @@ def trial_seconds(count: int) -> float:
     square = torch.ones(TRIAL, TRIAL)
     with threads(count):
         square @ square  # the first one wakes the threads
-        return min(_seconds_of_a_product(square) for _ in range(TRIALS))
-
-
-def _seconds_of_a_product(square: torch.Tensor) -> float:
-    start = time.perf_counter()
-    square @ square
-    return time.perf_counter() - start
+        return min(timeit.repeat(lambda: square @ square, repeat=TRIALS, number=1))
 
 
 @contextmanager
