@@ -10,6 +10,7 @@ from polylogit.optim.preconditioner import (
     DiagonalPreconditioner,
     GramPreconditioner,
     cholesky,
+    inverted,
     solved,
 )
 
@@ -44,6 +45,36 @@ def test_a_row_of_zeros_leaves_a_finite_inverse():
 def test_an_indefinite_matrix_leaves_its_diagonal():
     matrix = torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64)
     assert torch.equal(cholesky(matrix), torch.eye(2, dtype=torch.float64))
+
+
+def relative_error_of_inverse(matrix):
+    root = matrix.diagonal().sqrt()
+    truth = torch.linalg.inv(matrix / torch.outer(root, root))
+    return float((inverted(matrix) * torch.outer(root, root) - truth).norm() / truth.norm())
+
+
+def well_conditioned(size):
+    return spd(size) + size * torch.eye(size, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("size", "at_most"), [(6, 1e-12), (SMALL + 2, 1e-5)])
+def test_an_inverse_to_steer_by_keeps_its_digits_whatever_the_scale(size, at_most):
+    scale = torch.logspace(-12, 15, size, dtype=torch.float64)
+    error = relative_error_of_inverse(torch.outer(scale, scale) * well_conditioned(size))
+    assert at_most / 1e4 < error < at_most  # in float64 if small, else in float32
+
+
+def test_an_inverse_keeps_its_digits_where_columns_are_nearly_collinear():
+    matrix = well_conditioned(SMALL + 2)
+    matrix[-1, :-1] = matrix[:-1, -1] = matrix[0, :-1] * (1 - 1e-7)
+    matrix[-1, -1] = matrix[0, 0]
+    assert relative_error_of_inverse(matrix) < 1e-8
+
+
+def test_the_inverse_of_a_matrix_with_a_row_of_zeros_is_finite():
+    matrix = well_conditioned(SMALL + 2)
+    matrix[-1] = matrix[:, -1] = 0
+    assert bool(inverted(matrix).isfinite().all())
 
 
 @pytest.mark.parametrize("size", [6, SMALL + 2])
