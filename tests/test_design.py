@@ -9,7 +9,14 @@ import torch
 from oracle import stored
 
 from polylogit import design as module
-from polylogit.design import DenseDesign, SparseDesign, StreamedDesign, column_pairs, design_of
+from polylogit.design import (
+    FEW_PASSES,
+    DenseDesign,
+    SparseDesign,
+    StreamedDesign,
+    column_pairs,
+    design_of,
+)
 from polylogit.errors import DataError
 from polylogit.stored import StoredRows
 
@@ -260,13 +267,32 @@ def test_products_of_columns(limit, monkeypatch):
     torch.testing.assert_close(block.products(True), expected, rtol=0, atol=0)
 
 
+def keeps(design, dtype):
+    """Whether two passes read the same memory."""
+    first, again = (next(block.features for block in design.blocks(dtype)) for _ in range(2))
+    return first.data_ptr() == again.data_ptr()
+
+
 def test_a_large_float64_copy_is_not_kept(monkeypatch):
     design = design_of(X)
     monkeypatch.setattr(module, "COPY_BYTES", int(design.entries) * 8 - 1)
-    kept = {dtype: design.block(slice(0, 9), dtype).features for dtype in DTYPES}
-    again = {dtype: design.block(slice(0, 9), dtype).features for dtype in DTYPES}
-    shared = {dtype: kept[dtype].data_ptr() == again[dtype].data_ptr() for dtype in DTYPES}
-    assert shared == {torch.float32: True, torch.float64: False}
+    assert {dtype: keeps(design, dtype) for dtype in DTYPES} == {
+        torch.float32: True,
+        torch.float64: False,
+    }
+
+
+def test_rows_that_float32_steers_are_copied_in_float64_once_they_are_often_asked_for(monkeypatch):
+    monkeypatch.setattr(module, "SMALL_COPY", 0)
+    steered, exact = design_of(X), design_of(X)
+    assert keeps(exact, torch.float64)
+    assert keeps(exact, torch.float32)
+    assert keeps(exact, torch.float64)
+    assert keeps(steered, torch.float32)
+    assert [keeps(steered, torch.float64) for _ in range(FEW_PASSES // 2 + 1)] == [
+        *[False] * (FEW_PASSES // 2),
+        True,
+    ]
 
 
 @pytest.mark.parametrize("end", ["used up", "left alone", "broken"])

@@ -1,4 +1,4 @@
-"""Thin products: the same numbers whoever multiplies, and oneDNN only where it is of use."""
+"""Thin products: the same numbers whoever multiplies, and each way only where it is of use."""
 
 import time
 
@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from polylogit import thin_product as module
-from polylogit.thin_product import WORTH_A_CALL, onednn_is_quick, onednn_product, times_transposed
+from polylogit.optim.threads import threads
+from polylogit.thin_product import (
+    WORTH_A_CALL,
+    onednn_is_quick,
+    onednn_product,
+    times_transposed,
+    transposed_times,
+)
 
 FEW, INNER, MANY = 10, 300, 1000  # enough work for oneDNN
 
@@ -58,6 +65,64 @@ def test_the_product_is_that_of_float64(layout, swapped, calls):
     assert product.dtype == torch.float32
     torch.testing.assert_close(product.double(), truth, rtol=1e-5, atol=1e-4)
     assert len(calls) == (layout in list(LAYOUTS)[:3])  # the others it reads slowly
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_sum_over_rows_is_the_same_product_turned(layout, swapped, calls):
+    left, right = matrices()[:: -1 if swapped else 1]
+    change_left, change_right = LAYOUTS[layout]
+    product = transposed_times(change_left(left).T, change_right(right).T)
+    torch.testing.assert_close(
+        product.double(), left.double() @ right.double().T, rtol=1e-5, atol=1e-4
+    )
+    assert len(calls) == (layout in list(LAYOUTS)[:3])
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """How many shares each sum over rows was split into."""
+    asked, bmm = [], torch.bmm
+
+    def counting(left, right):
+        asked.append(len(left))
+        return bmm(left, right)
+
+    monkeypatch.setattr(torch, "bmm", counting)
+    monkeypatch.setattr(module, "WORTH_SHARING", 2 * MANY * INNER)
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    return asked
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "left_lies", [lambda m: m, turned, lambda m: torch.cat([m, m], 1)[:, :FEW]]
+)
+def test_every_thread_sums_over_rows_of_its_own(dtype, left_lies, batches):
+    generator = torch.Generator().manual_seed(1)
+    rows = 2 * MANY + 1  # which no number of threads below divides
+    L, R = (torch.randn(rows, n, generator=generator).to(dtype) for n in (FEW, INNER))
+    close = (
+        {"rtol": 1e-5, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
+    )
+    for count in (2, 4):
+        with threads(count):
+            product = transposed_times(left_lies(L), R)
+        torch.testing.assert_close(product.double(), L.double().T @ R.double(), **close)
+    assert batches == [2, 4]
+
+
+def test_rows_that_are_few_are_summed_at_once(batches):
+    L, R = torch.ones(2 * MANY, FEW), torch.ones(2 * MANY, INNER)
+    with threads(2):
+        torch.testing.assert_close(transposed_times(L[:-1], R[:-1]), L[:-1].T @ R[:-1])
+        wide = torch.ones(FEW, 2 * MANY * INNER // FEW)  # its product is the larger matrix
+        torch.testing.assert_close(
+            transposed_times(wide[:, :INNER], wide), wide[:, :INNER].T @ wide
+        )
+    with threads(1):
+        torch.testing.assert_close(transposed_times(L, R), L.T @ R)
+    assert batches == []
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,11 @@ from torch import Tensor
 from polylogit.errors import DataError, OptionError
 from polylogit.rooms import Rooms
 from polylogit.stored import StoredRows
-from polylogit.thin_product import is_quick_in_rows, times_transposed
+from polylogit.thin_product import is_quick_in_rows, times_transposed, transposed_times
 
 BLOCK_BYTES = 4 * 2**20  # of one standardised block: the second product finds it in cache
 COPY_BYTES = 2**28  # of a standardised float64 copy; beyond, blocks are made when asked for
+SMALL_COPY, FEW_PASSES = 2**22, 8  # bytes up to which, passes from which a copy pays for proofs
 PRODUCTS_BYTES = 2**28  # of products of columns that are kept for a written-out Hessian
 SPARSE_BLOCK = 2**28  # stored entries of a sparse block: one block, most often
 SHORTEST_STRIP = 4096  # rows of a sparse block that are turned round together
@@ -121,18 +122,12 @@ class Design(ABC):
         return float(self.n_rows) * self.n_features
 
     @abstractmethod
-    def block(self, rows: slice, dtype: torch.dtype) -> Block:
-        """The standardised block of these rows, for products in `dtype`."""
-
-    @abstractmethod
     def block_rows(self, dtype: torch.dtype) -> int:
         """How many rows one block holds."""
 
+    @abstractmethod
     def blocks(self, dtype: torch.dtype) -> Iterator[Block]:
-        """All rows once, in their order: one pass over the data."""
-        step = self.block_rows(dtype)
-        for start in range(0, self.n_rows, step):
-            yield self.block(slice(start, min(start + step, self.n_rows)), dtype)
+        """All rows once, in their order, for products in `dtype`: one pass over the data."""
 
     def to_user(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """(V, b) on Z to (W, a) on X, on the CPU, with the same logits: W = V/s, a = b - W c."""
@@ -224,11 +219,11 @@ def _weighted_gram(rows: Tensor, weights: Tensor) -> Tensor:
     """rows' diag(w) rows (D, D); of a wide one only the upper triangle is multiplied, in bands."""
     weighted, n_features = rows * weights[:, None], rows.shape[1]
     if n_features < WIDE_GRAM:
-        return rows.T @ weighted
+        return transposed_times(rows, weighted)
     gram = rows.new_empty(n_features, n_features)
     edges = [n_features * band // BANDS for band in range(BANDS + 1)]
     for start, end in itertools.pairwise(edges):
-        gram[start:end, start:] = rows[:, start:end].T @ weighted[:, start:]
+        gram[start:end, start:] = transposed_times(rows[:, start:end], weighted[:, start:])
         gram[end:, start:end] = gram[start:end, end:].T
     return gram
 
@@ -251,13 +246,13 @@ class DenseBlock(Block):
         return torch.add(times_transposed(self.features, weight), bias, out=out)
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        return times_transposed(residual.T, self.features.T)
+        return transposed_times(residual, self.features)
 
     def gram(self, weights: Tensor) -> Tensor:
         return _weighted_gram(self.features, weights)
 
     def gram_diagonal(self, weights: Tensor) -> Tensor:
-        return weights.T @ self.features.square()
+        return transposed_times(weights, self.features.square())
 
     def dense(self, part: slice = _ALL) -> Tensor:
         return self.features[part]
@@ -281,6 +276,8 @@ class DenseDesign(Design):
         self._source = source
         self._copies: dict[torch.dtype, Tensor] = {}
         self._products: dict[tuple[torch.dtype, bool], Tensor] = {}
+        self._passes_without = 0  # a copy
+        self._per_unit = self.scale.reciprocal()
 
     @classmethod
     def over(
@@ -302,15 +299,12 @@ class DenseDesign(Design):
     def block_rows(self, dtype: torch.dtype) -> int:
         return _rows_of(self.n_features, dtype)
 
-    def block(self, rows: slice, dtype: torch.dtype) -> DenseBlock:
-        if self._keeps_copy(dtype):
-            return DenseBlock(self._copy(dtype)[rows], rows, self)
-        return self._block(_part(self._source, rows), rows, dtype, Rooms())
-
     def blocks(self, dtype: torch.dtype) -> Iterator[Block]:
         if self._keeps_copy(dtype):
-            yield from super().blocks(dtype)
+            for rows, part in _parts(self._copy(dtype), self.block_rows(dtype)):
+                yield DenseBlock(part, rows, self)
             return
+        self._passes_without += 1
         rooms = Rooms()  # as many as blocks are held at a time, and no longer than the pass takes
         for rows, part in self._read(self.block_rows(dtype)):
             yield self._block(part, rows, dtype, rooms)
@@ -319,28 +313,47 @@ class DenseDesign(Design):
         """`Block.products` of all rows, made once; None where that would take too much memory."""
         columns = self.n_features + bordered
         size = self.n_rows * columns * (columns + 1) // 2 * dtype.itemsize
-        if size > PRODUCTS_BYTES or not self._keeps_copy(dtype):
+        if size > PRODUCTS_BYTES or not self._has_room(dtype):
             return None
         key = dtype, bordered
         if key not in self._products:
             self._products[key] = _products(self._copy(dtype), bordered)
         return self._products[key]
 
+    def _has_room(self, dtype: torch.dtype) -> bool:
+        """Whether memory allows for a copy."""
+        return dtype == torch.float32 or self._bytes(dtype) <= COPY_BYTES
+
     def _keeps_copy(self, dtype: torch.dtype) -> bool:
-        size = self.n_rows * self.n_features * dtype.itemsize
-        return dtype == torch.float32 or size <= COPY_BYTES
+        """Whether there is a copy, or is to be one.
+
+        Where float32 steers, a proof asks for float64 twice. Blocks standardised anew, in cache,
+        then take less time than the system does to find memory for a copy.
+        """
+        if dtype in self._copies:
+            return True
+        proves = dtype == torch.float64 and torch.float32 in self._copies
+        pays = self._bytes(dtype) <= SMALL_COPY or self._passes_without >= FEW_PASSES
+        return self._has_room(dtype) and (pays or not proves or self.device.type != "cpu")
+
+    def _bytes(self, dtype: torch.dtype) -> int:
+        return self.n_rows * self.n_features * dtype.itemsize
 
     def _copy(self, dtype: torch.dtype) -> Tensor:
         if dtype not in self._copies:
-            copy = torch.empty(self.n_rows, self.n_features, dtype=dtype, device=self.device)
-            rooms = Rooms()
-            for rows, part in _parts(self._source):
-                if dtype == torch.float64:
-                    self._standardise(part, copy[rows])
-                else:
-                    copy[rows] = self._standardise(part, self._room(len(part), rooms))
-            self._copies[dtype] = copy
+            exact = self._copies.get(torch.float64)
+            self._copies[dtype] = self._standardised(dtype) if exact is None else exact.to(dtype)
         return self._copies[dtype]
+
+    def _standardised(self, dtype: torch.dtype) -> Tensor:
+        copy = torch.empty(self.n_rows, self.n_features, dtype=dtype, device=self.device)
+        rooms = Rooms()
+        for rows, part in _parts(self._source):
+            if dtype == torch.float64:
+                self._standardise(part, copy[rows])
+            else:
+                copy[rows] = self._standardise(part, self._room(len(part), rooms))
+        return copy
 
     def _read(self, step: int) -> Iterator[tuple[slice, Tensor]]:
         """All rows once, as they are, `step` at a time."""
@@ -357,8 +370,10 @@ class DenseDesign(Design):
 
     def _standardise(self, part: Tensor, room: Tensor) -> Tensor:
         """Rows as they are to (x - c) / s in `room` (B, D), in float64."""
-        part = self.of_columns(part.to(self.device))
-        return room.copy_(part).sub_(self.centre).div_(self.scale)
+        part = part.to(self.device)
+        if self._varying is not None:  # by `gather`, at half the price of an index
+            part = part.gather(1, self._varying.expand(len(part), -1))
+        return room.copy_(part).sub_(self.centre).mul_(self._per_unit)
 
 
 class StreamedDesign(DenseDesign):
@@ -369,7 +384,7 @@ class StreamedDesign(DenseDesign):
     def _read(self, step: int) -> Iterator[tuple[slice, Tensor]]:
         return _ahead(super()._read(step))
 
-    def _keeps_copy(self, dtype: torch.dtype) -> bool:  # noqa: ARG002
+    def _has_room(self, dtype: torch.dtype) -> bool:  # noqa: ARG002
         return False
 
 
@@ -428,7 +443,7 @@ def _centre_and_scale(
     unit = np.where(reach > 0, reach, 1.0)  # squares of extreme columns stay finite
     middle, size, mean_square = torch.from_numpy(centre), torch.from_numpy(unit), np.zeros(len(low))
     for _, exact in _in_double(source):
-        mean_square += exact.sub_(middle).div_(size).square_().sum(0).numpy()
+        mean_square += _column_sums(exact.sub_(middle).div_(size).square_())
     scale = np.where(reach > 0, unit * np.sqrt(mean_square / len(source)), 1.0)
     return middle, torch.from_numpy(_checked(scale, names)), _varying(reach)
 
@@ -451,8 +466,12 @@ def _extremes_and_means(source: Tensor | StoredRows) -> Seen:
     for part, exact in _in_double(source):
         low = np.minimum(low, part.amin(0).double().numpy())
         high = np.maximum(high, part.amax(0).double().numpy())
-        total += exact.sub_(first).sum(0).numpy()
+        total += _column_sums(exact.sub_(first))
     return low, high, first.numpy() + total / len(source)
+
+
+def _column_sums(rows: Tensor) -> np.ndarray:
+    return transposed_times(rows.new_ones(len(rows), 1), rows)[0].numpy()
 
 
 def _rows_of(n_features: int, dtype: torch.dtype) -> int:
@@ -620,7 +639,12 @@ class SparseDesign(Design):
     def block_rows(self, dtype: torch.dtype) -> int:  # noqa: ARG002
         return max(SMALLEST_BLOCK, SPARSE_BLOCK // max(1, int(self._source.nnz) // self.n_rows))
 
-    def block(self, rows: slice, dtype: torch.dtype) -> SparseBlock:
+    def blocks(self, dtype: torch.dtype) -> Iterator[SparseBlock]:
+        step = self.block_rows(dtype)
+        for start in range(0, self.n_rows, step):
+            yield self._block(slice(start, min(start + step, self.n_rows)), dtype)
+
+    def _block(self, rows: slice, dtype: torch.dtype) -> SparseBlock:
         scaled, shift = self._scaled(dtype), self.centre / self.scale
         whole = rows.start == 0 and rows.stop >= self.n_rows
         part = scaled if whole else scaled[rows]

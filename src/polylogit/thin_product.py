@@ -1,10 +1,14 @@
-"""Products of float32 matrices of which one is thin: a few classes against all rows of the data.
+"""Products with all rows of the data, which are many, and a few classes or columns.
 
-torch has two libraries for them on a CPU. MKL, behind `@`, first copies both matrices into an order
-of its own; oneDNN reads them where they lie. A thin product is over before such a copy has paid,
-so oneDNN takes a third to three quarters of the time (`python -m benchmarks.products`). torch's
-compiler calls it by the name used here. Where that is missing, switched off
-(`torch.backends.mkldnn`) or slow, `@` stays.
+**Who multiplies.** torch has two libraries for float32 on a CPU. MKL, behind `@`, first copies both
+matrices into an order of its own; oneDNN reads them where they lie. A thin product is over before
+such a copy has paid, so oneDNN takes a third to three quarters of the time (`python -m
+benchmarks.products`). torch's compiler calls it by the name used here. Where that is missing,
+switched off (`torch.backends.mkldnn`) or slow, `@` stays.
+
+**Who reads what.** torch gives every thread rows of its own to write. MKL shares out a sum over
+rows by columns, so half of what it reads has to be carried from core to core, which takes as long
+as a thin product. A batch of shares of the rows keeps every thread at its own.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import torch
 from torch import Tensor
 
 WORTH_A_CALL = 2e6  # multiply-adds from which the dearer call pays
+WORTH_SHARING = 2**17  # numbers to sum over
 FEWEST = 4  # rows of R up to which MKL reads L once, where it lies, if they are not short:
 SHORT = 64  # numbers
 TRIAL = 16, 256, 1024  # K, D and B of the products by which oneDNN has to prove itself
@@ -30,15 +35,46 @@ def times_transposed(left: Tensor, right: Tensor) -> Tensor:
     >>> times_transposed(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
     tensor([[11., 17.]])
     """
-    if _is_worth_it(left, right) and _lie_well(left, right) and onednn_is_quick():
-        return onednn_product(left, right)
-    return _plain(left, right)
+    return onednn_product(left, right) if _is_for_onednn(left, right) else _plain(left, right)
+
+
+def transposed_times(left: Tensor, right: Tensor) -> Tensor:
+    """L' R (m, n) for L (B, m) and R (B, n), a sum over rows, in new memory.
+
+    >>> transposed_times(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))
+    tensor([[3., 4.],
+            [6., 8.]])
+    """
+    if right.numel() < WORTH_SHARING and left.numel() * right.shape[1] < WORTH_A_CALL:
+        return left.T @ right
+    if _is_for_onednn(left.T, right.T):
+        return onednn_product(left.T, right.T)
+    shares = _shares(left, right)
+    if shares == 1:
+        return left.T @ right
+    step = len(left) // shares
+    whole = step * shares
+    one, other = (part[:whole].unflatten(0, (shares, step)) for part in (left, right))
+    product = torch.bmm(one.transpose(1, 2), other).sum(0)
+    return product if whole == len(left) else product.addmm_(left[whole:].T, right[whole:])
+
+
+def _shares(left: Tensor, right: Tensor) -> int:
+    """Into how many shares of rows a sum is split: one for each thread, where that pays."""
+    threads = torch.get_num_threads()
+    long = len(left) >= threads * left.shape[1]  # else the sums of the shares are what is large
+    pays = long and right.numel() >= WORTH_SHARING and left.device.type == "cpu"
+    return threads if pays else 1
 
 
 def onednn_product(left: Tensor, right: Tensor) -> Tensor:
     """L R' (M, P) by oneDNN, for float32 on a CPU."""
     product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
     return product
+
+
+def _is_for_onednn(left: Tensor, right: Tensor) -> bool:
+    return _is_worth_it(left, right) and _lie_well(left, right) and onednn_is_quick()
 
 
 def _is_worth_it(left: Tensor, right: Tensor) -> bool:

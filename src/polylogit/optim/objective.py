@@ -64,7 +64,7 @@ from polylogit.optim.preconditioner import (
 from polylogit.optim.problem import Evaluation, Line, Preconditioner
 from polylogit.optim.targets import Labels, Targets
 from polylogit.rooms import Rooms
-from polylogit.thin_product import times_transposed
+from polylogit.thin_product import transposed_times
 
 LOGITS_BYTES = 2**28  # of one matrix of logits; a line search keeps four, or none
 PRODUCT_BYTES = 4 * 2**20  # of features times probabilities at a time, to stay in cache
@@ -606,11 +606,11 @@ def _probabilities_in(logits: Logits, block: Block) -> Tensor:
 
 def _bordered_gram(block: Block, share: Tensor, below: Tensor | None = None) -> Tensor:
     """[X 1]' diag(w) [X 1] (D + 1, D + 1) for the w (B,) of a block, above rows (., D + 1)."""
-    edge = block.rmatmul(share[:, None])[0]
-    width = len(edge)
-    out = edge.new_empty(width + 1 + (0 if below is None else len(below)), width + 1)
-    out[:width, :width] = block.gram(share)  # the only copy of what may be large
-    out[:width, width] = out[width, :width] = edge
+    gram = block.gram(share)
+    width = len(gram)
+    out = gram.new_empty(width + 1 + (0 if below is None else len(below)), width + 1)
+    out[:width, :width] = gram  # the only copy of what may be large
+    out[:width, width] = out[width, :width] = block.rmatmul(share[:, None])[0]  # rows in cache now
     out[width, width] = share.sum()
     if below is not None:
         out[width + 1 :] = below
@@ -880,7 +880,7 @@ class SoftmaxCurvature:
         for rows in row_slices(len(p), max(64, PRODUCT_BYTES // width)):
             q = p[rows]
             products = block.products(problem.intercept, rows)
-            total += times_transposed(column_pairs(q * share[rows], q, 1).T, products.T)
+            total += transposed_times(column_pairs(q * share[rows], q, 1), products)
         return total
 
     def _grams(self, block: Block, weights: Tensor) -> Tensor:
