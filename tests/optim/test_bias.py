@@ -151,6 +151,24 @@ def test_with_time_they_end_at_the_best_bias_itself(far):
     assert float((weights @ p - mass).abs().max()) < 1e-15
 
 
+def test_near_the_best_bias_the_second_step_is_known_to_be_the_last(monkeypatch):
+    logits, weights, mass = rows()
+    best = logits + best_bias_shift(logits, mass, weights, BiasCurvature())
+    noise, move = 2e-15 * torch.tensor([1.0, -1.0, 1.0, -1.0]), module._moved
+
+    def moved_as_of_many_rows(p, shift, weights):
+        sums, scale = move(p, shift, weights)
+        return sums + noise.neg_(), scale
+
+    monkeypatch.setattr(module, "_moved", moved_as_of_many_rows)
+    moves = calls_of("_moved", monkeypatch)
+    z = best + 1e-6 * torch.tensor([1.0, -2.0, 0.5, 0.5])
+    p = torch.softmax(z, 1)
+    follow(z, p, weights @ p, mass, weights, BiasCurvature(), best=True)
+    assert len(moves) == 2
+    assert float((weights @ p - mass).abs().max()) < 1e-14
+
+
 def test_a_hessian_serves_while_it_leads_down_fast(monkeypatch):
     made = calls_of("_square", monkeypatch)
     logits, weights, mass = rows()

@@ -170,8 +170,9 @@ def test_the_sums_of_the_preconditioner_are_made_again_only_where_the_curvature_
 
     assert kept.renewed(1.0, compute)[0, 0] == 1
     assert kept.renewed(1.2, compute)[0, 0] == pytest.approx(1.2)  # scaled, not made
-    assert kept.renewed(0.55, compute)[0, 0] == pytest.approx(0.55)
-    assert kept.renewed(0.45, compute)[0, 0] == 2
+    near, far = 1.1 / preconditioner.CHANGED, 0.9 / preconditioner.CHANGED
+    assert kept.renewed(near, compute)[0, 0] == pytest.approx(near)
+    assert kept.renewed(far, compute)[0, 0] == 2
     assert kept.renewed(1.0, compute)[0, 0] == 3
     assert len(made) == 3
 

@@ -8,9 +8,9 @@ from polylogit.optim.preconditioner import (
     ClassDiagonalPreconditioner,
     ClassPreconditioner,
     DiagonalPreconditioner,
+    Factor,
     GramPreconditioner,
     cholesky,
-    inverted,
     solved,
 )
 
@@ -50,7 +50,9 @@ def test_an_indefinite_matrix_leaves_its_diagonal():
 def relative_error_of_inverse(matrix):
     root = matrix.diagonal().sqrt()
     truth = torch.linalg.inv(matrix / torch.outer(root, root))
-    return float((inverted(matrix) * torch.outer(root, root) - truth).norm() / truth.norm())
+    return float(
+        (Factor.of(matrix).inverse() * torch.outer(root, root) - truth).norm() / truth.norm()
+    )
 
 
 def well_conditioned(size):
@@ -74,7 +76,7 @@ def test_an_inverse_keeps_its_digits_where_columns_are_nearly_collinear():
 def test_the_inverse_of_a_matrix_with_a_row_of_zeros_is_finite():
     matrix = well_conditioned(SMALL + 2)
     matrix[-1] = matrix[:, -1] = 0
-    assert bool(inverted(matrix).isfinite().all())
+    assert bool(Factor.of(matrix).inverse().isfinite().all())
 
 
 @pytest.mark.parametrize("size", [6, SMALL + 2])

@@ -103,7 +103,8 @@ def follow(
     for _ in range(steps):
         residual = sums - mass
         largest, size = float(residual.abs().max()), float((residual.abs() / mass).max())
-        if size <= enough[logits.dtype] or is_rounding(largest, size / last, logits.dtype):
+        pace = size / last
+        if size <= enough[logits.dtype] or is_rounding(largest, pace, logits.dtype):
             break
         solve = None if best and factor is None else curvature.solve
         if solve is None or size > PACE * last:
@@ -111,6 +112,8 @@ def follow(
         last, shift = size, _step(solve, residual)
         total += shift
         sums, factor = _moved(probabilities, shift, weights)
+        if 0 < largest * pace <= BALANCED:  # so much is left at that pace
+            break
     if factor is not None:
         _settle(logits, probabilities, total, factor)
     return total

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from polylogit.design import Design
 from polylogit.optim.logits import row_slices
-from polylogit.optim.preconditioner import ClassPreconditioner, Precise, inverted
+from polylogit.optim.preconditioner import ClassPreconditioner, Factor, Precise
 
 MOST_ROWS = 32  # of a class, on average: beyond, its rows are as many as its columns, or cheap
 OWN_BYTES = 2**29  # of the rows, which are copied
@@ -121,7 +121,7 @@ class OwnRowsPreconditioner(ClassPreconditioner):
     @cached_property
     def _common(self) -> Precise:
         """(sum_k M_k^-1)^-1."""
-        return Precise(inverted(self._inverses_summed - self._inner[1]))
+        return Precise(Factor.of(self._inverses_summed - self._inner[1]).inverse())
 
     def _apart(self, residual: Tensor) -> Tensor:
         """M_k^-1 times the residual of each class."""

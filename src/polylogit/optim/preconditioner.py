@@ -35,7 +35,7 @@ import torch
 from scipy.linalg.lapack import dposv
 from torch import Tensor
 
-CHANGED = 2.0  # a factor of the rows' mean curvature after which kept sums are out of date
+CHANGED = 2.5  # a factor of the rows' mean curvature after which kept sums are out of date
 LEAST_RATIO = 0.6  # of a class's usual one: below, the ridge in A would be scaled away
 MISFIT = 3.0  # times the squared unevenness of the ratios, by which A is lifted
 SMALL = 64  # unknowns
@@ -66,19 +66,19 @@ class GramPreconditioner:
     gram: Tensor
 
     @cached_property
-    def _factor(self) -> Tensor:
-        return cholesky(self.gram)
+    def _factor(self) -> Factor:
+        return Factor.of(self.gram)
 
     @cached_property
     def _inverse(self) -> Precise:
-        return Precise(inverted(self.gram))
+        return Precise(self._factor.inverse())
 
     def __call__(self, residual: Tensor) -> Tensor:
         return residual @ self._inverse.like(residual)
 
     def once(self, residual: Tensor) -> Tensor:
         """As a call, at a third of the price of an inverse."""
-        return torch.cholesky_solve(residual.T.double(), self._factor).T.to(residual.dtype)
+        return self._factor.solve(residual.T).T.to(residual.dtype)
 
     def curvature(self, direction: Tensor) -> Tensor:
         return direction @ self.gram.to(direction.dtype)
@@ -146,7 +146,7 @@ class ClassPreconditioner:
     @cached_property
     def _inverse(self) -> Precise:
         """A^-1."""
-        return Precise(inverted(self._lifted))
+        return Precise(Factor.of(self._lifted).inverse())
 
     @cached_property
     def _narrow(self) -> Precise:
@@ -156,7 +156,7 @@ class ClassPreconditioner:
     @cached_property
     def _common(self) -> Precise:
         """(sum_k M_k^-1)^-1."""
-        return Precise(inverted(self._inverses_summed))
+        return Precise(Factor.of(self._inverses_summed).inverse())
 
     @property
     def _inverses_summed(self) -> Tensor:
@@ -250,19 +250,33 @@ def solved(matrix: Tensor, right: Tensor) -> Tensor:
     return torch.cholesky_solve(right.reshape(-1, 1), cholesky(matrix)).view_as(right)
 
 
-def inverted(matrix: Tensor) -> Tensor:
-    """matrix^-1 to steer by: a large one in float32, at half the price, where that keeps digits."""
-    quick = _quickly_inverted(matrix) if len(matrix) > SMALL else None
-    return torch.cholesky_inverse(cholesky(matrix)) if quick is None else quick
+@dataclass(frozen=True)
+class Factor:
+    """A = diag(r) L L' diag(r), to steer by: a large L is made in float32 where that keeps digits.
 
+    That halves the price; `root` is r (n,), so that columns of any size keep theirs.
+    """
 
-def _quickly_inverted(matrix: Tensor) -> Tensor | None:
-    """matrix^-1 by float32, its diagonal scaled to ones; None where its columns are too alike."""
-    root = matrix.diagonal().sqrt()
-    factor, failed = torch.linalg.cholesky_ex((matrix / root).div_(root[:, None]).float())
-    if failed or not float(factor.diagonal().min()) >= SMALL_PIVOT:  # nor where it is not a number
-        return None
-    return torch.cholesky_inverse(factor).double().div_(root).div_(root[:, None])
+    lower: Tensor
+    root: Tensor
+
+    @classmethod
+    def of(cls, matrix: Tensor) -> Factor:
+        """Of a positive definite matrix, or as far as `cholesky` can factor it."""
+        root = _root(matrix)
+        unit = _scaled(matrix, root)
+        quick = _quick_cholesky(unit) if len(unit) > SMALL else None
+        return cls(_raised_cholesky(unit) if quick is None else quick, root)
+
+    def inverse(self) -> Tensor:
+        """A^-1 (n, n) in float64."""
+        return _scaled(torch.cholesky_inverse(self.lower).double(), self.root)
+
+    def solve(self, right: Tensor) -> Tensor:
+        """A^-1 R (n, m) in float64 for R (n, m)."""
+        root = self.root[:, None]
+        solution = torch.cholesky_solve((right / root).to(self.lower.dtype), self.lower)
+        return solution.double() / root
 
 
 def cholesky(matrix: Tensor) -> Tensor:
@@ -270,17 +284,40 @@ def cholesky(matrix: Tensor) -> Tensor:
 
     The matrix is scaled to a unit diagonal first, so columns of any size keep their digits.
     """
+    root = _root(matrix)
+    return _raised_cholesky(_scaled(matrix, root)).mul_(root[:, None])
+
+
+def _root(matrix: Tensor) -> Tensor:
+    """The root of the diagonal (n,)."""
     diagonal = matrix.diagonal()
     # where nothing curves F at all, next to nothing of the largest does, so that an inverse exists
     diagonal = torch.where(diagonal > 0, diagonal, diagonal.max())
-    diagonal = diagonal.clamp_min(torch.finfo(matrix.dtype).tiny).sqrt()
-    unit = (matrix / diagonal).div_(diagonal[:, None])
+    return diagonal.clamp_min(torch.finfo(matrix.dtype).tiny).sqrt()
+
+
+def _scaled(matrix: Tensor, root: Tensor) -> Tensor:
+    """diag(r)^-1 A diag(r)^-1."""
+    return (matrix / root).div_(root[:, None])
+
+
+def _quick_cholesky(unit: Tensor) -> Tensor | None:
+    """L with L L' = a matrix of unit diagonal in float32; None where its columns are too alike."""
+    factor: Tensor
+    factor, failed = torch.linalg.cholesky_ex(unit.float())
+    if failed or not float(factor.diagonal().min()) >= SMALL_PIVOT:  # nor where it is not a number
+        return None
+    return factor
+
+
+def _raised_cholesky(unit: Tensor) -> Tensor:
+    """L with L L' = a matrix of unit diagonal, which is raised, in place, until there is one."""
+    factor: Tensor
     lift = JITTER
     for _ in range(12):
         factor, failed = torch.linalg.cholesky_ex(unit)
         if not failed:
-            lower: Tensor = factor.mul_(diagonal[:, None])
-            return lower
+            return factor
         unit.diagonal().add_(lift)
         lift *= 10
-    return torch.diag(diagonal)  # hopeless: steer by the diagonal alone
+    return torch.eye(len(unit), out=unit)  # hopeless: steer by the diagonal alone
