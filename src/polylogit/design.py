@@ -42,7 +42,7 @@ SPARSE_BLOCK = 2**28  # stored entries of a sparse block: one block, most often
 SHORTEST_STRIP = 4096  # rows of a sparse block that are turned round together
 ENTRIES_A_ROW = 3  # of what a strip is turned round to, at least
 SMALLEST_BLOCK = 256  # rows
-WIDE_GRAM, BANDS = 256, 4  # features from which a triangle pays, and its bands
+WIDE_GRAM, BANDS = 128, 4  # features from which a triangle pays, and its bands
 SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
 
 Seen = tuple[np.ndarray, np.ndarray, np.ndarray]
