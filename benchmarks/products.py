@@ -3,9 +3,9 @@
     python -m benchmarks.products [THREADS]
 
 Microseconds for one block of rows (4 MiB) of D features and K classes: the logits X V' + b, their
-softmax, and the product R'X of the gradient; row by row, class by class, and class by class with
-oneDNN in place of torch's `@`, which knows float32 alone. It is the ground of `logits.room` and of
-`polylogit.thin_product`.
+softmax, and the product R'X of the gradient; row by row (every thread sums over rows of its own),
+class by class with torch's `@`, and class by class with oneDNN, which knows float32 alone. It is
+the ground of `logits.room` and of `polylogit.thin_product`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 
 from polylogit.design import BLOCK_BYTES
-from polylogit.thin_product import onednn_product
+from polylogit.thin_product import onednn_product, transposed_times
 
 FEATURES = (16, 64, 384, 784, 4096)
 CLASSES = (2, 5, 10, 20, 26, 48, 58, 100)
@@ -57,7 +57,7 @@ def _times(n_features: int, n_classes: int, dtype: torch.dtype) -> list[list[flo
     by_row: list[Way] = [
         lambda: torch.addmm(bias, rows, weight.T, out=z),
         lambda: torch.softmax(z, 1, out=out),
-        lambda: out.T @ rows,
+        lambda: transposed_times(out, rows),
     ]
     by_class: list[Way] = [
         lambda: torch.addmm(bias[:, None], weight, rows.T, out=turned),

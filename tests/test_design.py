@@ -115,6 +115,15 @@ def test_a_design_knows_how_much_it_reads():
     assert design_of(scipy.sparse.csr_array(X)).entries == np.count_nonzero(X)
 
 
+def test_a_gram_matrix_is_the_same_in_bands(monkeypatch):
+    (block,) = design_of(X).blocks(torch.float64)
+    w = torch.from_numpy(RNG.uniform(size=50))
+    plain = block.gram(w)
+    monkeypatch.setattr(module, "WIDE_GRAM", 1)
+    monkeypatch.setattr(module, "BANDS", 3)
+    torch.testing.assert_close(block.gram(w), plain, rtol=1e-12, atol=1e-12)
+
+
 def test_products_in_float32_stay_close(features):
     design = design_of(features)
     V = used(design, torch.from_numpy(RNG.normal(size=(3, 6))))
