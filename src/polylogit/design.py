@@ -263,7 +263,7 @@ class DenseBlock(Block):
 
 
 class DenseDesign(Design):
-    """Rows in a dense matrix; a standardised copy is kept in float32, and in float64 if small."""
+    """Rows in a dense matrix; standardised copies are kept, in float64 where that pays."""
 
     def __init__(
         self,
