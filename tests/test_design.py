@@ -124,6 +124,26 @@ def test_a_gram_matrix_is_the_same_in_bands(monkeypatch):
     torch.testing.assert_close(block.gram(w), plain, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_gram_matrix_of_sparse_rows_is_the_same_with_the_zeros_written_out(dtype, monkeypatch):
+    monkeypatch.setattr(module, "SMALLEST_BLOCK", 7)
+    monkeypatch.setattr(module, "BLOCK_BYTES", 1)
+    few = scipy.sparse.random_array((60, 40), density=0.05, rng=RNG, format="csr")
+    many = scipy.sparse.random_array((60, 40), density=0.5, rng=RNG, format="csr")
+    w = torch.from_numpy(RNG.uniform(size=60)).to(dtype)
+    for rows, written_out in ((few, False), (many, True)):
+        (block,) = design_of(rows).blocks(dtype)
+        assert block._is_quick_as_dense == written_out
+        Z = torch.from_numpy(standardised(rows.toarray()))
+        truth = Z.T @ (w.double()[:, None] * Z)
+        for pair in (0, 1e9):
+            close = 1e-9 if dtype == torch.float64 else 1e-4
+            with monkeypatch.context() as patch:
+                patch.setattr(module, "PAIR", pair)
+                gram = block.gram(w).double()
+            torch.testing.assert_close(gram, truth, rtol=close, atol=10 * close)
+
+
 def test_products_in_float32_stay_close(features):
     design = design_of(features)
     V = used(design, torch.from_numpy(RNG.normal(size=(3, 6))))

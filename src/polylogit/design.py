@@ -41,6 +41,10 @@ PRODUCTS_BYTES = 2**28  # of products of columns that are kept for a written-out
 SPARSE_BLOCK = 2**28  # stored entries of a sparse block: one block, most often
 SHORTEST_STRIP = 4096  # rows of a sparse block that are turned round together
 ENTRIES_A_ROW = 3  # of what a strip is turned round to, at least
+PAIR, ZEROS_AT_A_TIME = (
+    4,
+    64,
+)  # a pair of entries takes so many times a zero; multiplied, so many do
 SMALLEST_BLOCK = 256  # rows
 WIDE_GRAM, BANDS = 128, 4  # features from which a triangle pays, and its bands
 SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
@@ -518,11 +522,29 @@ class SparseBlock(Block):
         return _transposed_product(self.strips(), residual.contiguous(), start).T
 
     def gram(self, weights: Tensor) -> Tensor:
+        if self._is_quick_as_dense:
+            return self._gram_written_out(weights)
         weighted = self.features.multiply(weights.numpy()[:, None]).tocsr()
         raw = torch.from_numpy((self.turn() @ weighted).toarray())
         sums = torch.from_numpy(self.features.T @ weights.numpy())
         cross = sums[:, None] * self._shift(weights)
         return raw - cross - cross.T + weights.sum() * torch.outer(*[self._shift(weights)] * 2)
+
+    def _gram_written_out(self, weights: Tensor) -> Tensor:
+        total = weights.new_zeros([self.features.shape[1]] * 2)
+        step = _rows_of(len(total), self._dtype)
+        for start in range(0, len(weights), step):
+            part = slice(start, start + step)
+            total += _weighted_gram(self.dense(part), weights[part])
+        return total
+
+    @property
+    def _is_quick_as_dense(self) -> bool:
+        """Whether zeros written out are multiplied sooner than pairs of entries are found."""
+        n_rows, n_features = self.features.shape
+        pairs = float(self.features.nnz) ** 2 / max(1, n_rows)
+        zeros = n_rows * n_features * (1 + n_features / ZEROS_AT_A_TIME)
+        return bool(zeros < PAIR * pairs)
 
     def gram_diagonal(self, weights: Tensor) -> Tensor:
         shift = self._shift(weights)
