@@ -41,10 +41,8 @@ PRODUCTS_BYTES = 2**28  # of products of columns that are kept for a written-out
 SPARSE_BLOCK = 2**28  # stored entries of a sparse block: one block, most often
 SHORTEST_STRIP = 4096  # rows of a sparse block that are turned round together
 ENTRIES_A_ROW = 3  # of what a strip is turned round to, at least
-PAIR, ZEROS_AT_A_TIME = (
-    4,
-    64,
-)  # a pair of entries takes so many times a zero; multiplied, so many do
+PAIR = 4  # times as long to find a pair of entries of a sparse row as to write a zero
+ZEROS_AT_A_TIME = 64  # are multiplied meanwhile
 SMALLEST_BLOCK = 256  # rows
 WIDE_GRAM, BANDS = 128, 4  # features from which a triangle pays, and its bands
 SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
@@ -149,7 +147,10 @@ class Design(ABC):
 
     def of_columns(self, each: Tensor) -> Tensor:
         """What belongs to the features of this design, of numbers (..., D) for the user's."""
-        return each if self._varying is None else each[..., self._varying]
+        if self._varying is None:
+            return each
+        # by `gather`, at half the price of an index
+        return each.gather(-1, self._varying.expand(*each.shape[:-1], -1))
 
 
 def design_of(
@@ -188,6 +189,11 @@ def column_pairs(left: Tensor, right: Tensor, distance: int) -> Tensor:
         here = out[:, starts[k] : starts[k + 1]]
         torch.mul(left[:, k, None], right[:, k + distance :], out=here)
     return out
+
+
+def row_slices(n_rows: int, step: int) -> list[slice]:
+    """All rows in their order, `step` at a time."""
+    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
 def lies_by_column(matrix: Tensor) -> bool:
@@ -374,9 +380,7 @@ class DenseDesign(Design):
 
     def _standardise(self, part: Tensor, room: Tensor) -> Tensor:
         """Rows as they are to (x - c) / s in `room` (B, D), in float64."""
-        part = part.to(self.device)
-        if self._varying is not None:  # by `gather`, at half the price of an index
-            part = part.gather(1, self._varying.expand(len(part), -1))
+        part = self.of_columns(part.to(self.device))
         return room.copy_(part).sub_(self.centre).mul_(self._per_unit)
 
 
@@ -409,8 +413,7 @@ def _part(source: Tensor | StoredRows, rows: slice) -> Tensor:
 def _parts(source: Tensor | StoredRows, step: int = 0) -> Iterator[tuple[slice, Tensor]]:
     """All rows once, as they are, `step` at a time; by default as many as a float64 block holds."""
     step = step or _rows_of(source.shape[1], torch.float64)
-    for start in range(0, len(source), step):
-        rows = slice(start, min(start + step, len(source)))
+    for rows in row_slices(len(source), step):
         yield rows, _part(source, rows)
 
 
@@ -533,8 +536,7 @@ class SparseBlock(Block):
     def _gram_written_out(self, weights: Tensor) -> Tensor:
         total = weights.new_zeros([self.features.shape[1]] * 2)
         step = _rows_of(len(total), self._dtype)
-        for start in range(0, len(weights), step):
-            part = slice(start, start + step)
+        for part in row_slices(len(weights), step):
             total += _weighted_gram(self.dense(part), weights[part])
         return total
 
@@ -607,8 +609,8 @@ def _strips(matrix: scipy.sparse.csr_array) -> list[Strip]:
     """A matrix in strips as short as their products allow: D rows of a result are read for each."""
     n_rows, n_features = matrix.shape
     step = max(SHORTEST_STRIP, ENTRIES_A_ROW * n_features * n_rows // max(1, matrix.nnz))
-    spans = (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
-    return [Strip(rows, _as_torch(scipy.sparse.csr_array(matrix[rows].T))) for rows in spans]
+    slices = row_slices(n_rows, step)
+    return [Strip(rows, _as_torch(scipy.sparse.csr_array(matrix[rows].T))) for rows in slices]
 
 
 def _transposed_product(strips: list[Strip], dense: Tensor, start: Tensor | None = None) -> Tensor:
@@ -662,9 +664,8 @@ class SparseDesign(Design):
         return max(SMALLEST_BLOCK, SPARSE_BLOCK // max(1, int(self._source.nnz) // self.n_rows))
 
     def blocks(self, dtype: torch.dtype) -> Iterator[SparseBlock]:
-        step = self.block_rows(dtype)
-        for start in range(0, self.n_rows, step):
-            yield self._block(slice(start, min(start + step, self.n_rows)), dtype)
+        for rows in row_slices(self.n_rows, self.block_rows(dtype)):
+            yield self._block(rows, dtype)
 
     def _block(self, rows: slice, dtype: torch.dtype) -> SparseBlock:
         scaled, shift = self._scaled(dtype), self.centre / self.scale

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from polylogit.design import column_pairs, pair_places
+from polylogit.design import column_pairs, pair_places, row_slices
 from polylogit.diagnostics.difference import Sample, draw
 from polylogit.diagnostics.optimum import CLOSE, ROUGH, Optimum, tighten
 from polylogit.diagnostics.outcome import INFLUENCE, Jury, Outcome, standard_error, weighted_mean
@@ -44,7 +44,6 @@ from polylogit.diagnostics.refit import (
 from polylogit.diagnostics.sampled import sampled
 from polylogit.diagnostics.units import Units, lonely, units_of
 from polylogit.errors import OptionError
-from polylogit.optim.logits import row_slices
 from polylogit.optim.objective import LOGITS_BYTES
 from polylogit.optim.threads import chosen_threads, threads
 from polylogit.stored import StoredRows

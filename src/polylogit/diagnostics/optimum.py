@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from polylogit.optim.logits import row_slices
+from polylogit.design import row_slices
 from polylogit.optim.newton import newton
 from polylogit.optim.objective import SoftmaxObjective, contrast_basis, logits_of
 from polylogit.optim.penalty import Ridge

@@ -23,9 +23,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from polylogit.design import Block
+from polylogit.design import Block, row_slices
 from polylogit.diagnostics.optimum import objective_of
-from polylogit.optim.logits import row_slices
 from polylogit.optim.newton_cg import newton_cg
 from polylogit.optim.objective import SoftmaxObjective, logits_of
 from polylogit.optim.problem import Evaluation, Preconditioner

@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from polylogit.design import row_slices
 from polylogit.diagnostics.optimum import Optimum, lowest
 from polylogit.diagnostics.outcome import INFLUENCE
-from polylogit.optim.logits import row_slices
 
 CELLS = 2**21  # numbers of a batch, over all its units
 BATCH = 64  # units

@@ -20,12 +20,12 @@ import math
 import torch
 from torch import Tensor
 
+from polylogit.design import row_slices
 from polylogit.diagnostics.difference import Sample, draw
 from polylogit.diagnostics.outcome import Jury, Outcome
 from polylogit.diagnostics.products import FAST, Operator, leverage_roots, refitted_parcels, settle
 from polylogit.diagnostics.refit import resolvent
 from polylogit.diagnostics.units import Units, class_mass
-from polylogit.optim.logits import row_slices
 from polylogit.training import Fit, Prepared
 
 DRAWS = 12

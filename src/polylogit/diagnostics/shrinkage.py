@@ -26,7 +26,7 @@ from torch import Tensor
 
 from polylogit import functional
 from polylogit.data.dataset import Dataset
-from polylogit.design import design_of
+from polylogit.design import design_of, row_slices
 from polylogit.diagnostics.folds import drawn_by_class
 from polylogit.diagnostics.leave_one_out import (
     CELLS,
@@ -39,7 +39,6 @@ from polylogit.diagnostics.leave_one_out import (
 from polylogit.diagnostics.outcome import INFLUENCE, LOSS_CHANGE
 from polylogit.diagnostics.vector_scaling import VectorScaling, logits_at, solved
 from polylogit.model import SoftmaxModel
-from polylogit.optim.logits import row_slices
 from polylogit.optim.solve import Settings
 from polylogit.optim.targets import Labels
 from polylogit.schema import Schema

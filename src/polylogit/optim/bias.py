@@ -17,7 +17,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from polylogit.optim.logits import Logits, chunks, parts, row_slices, row_sums, softmax
+from polylogit.design import row_slices
+from polylogit.optim.logits import Logits, chunks, parts, row_sums, softmax
 from polylogit.optim.preconditioner import cholesky
 
 MANY_CLASSES = 2048  # from here on a K x K matrix is made in float32, and not in every step

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from polylogit.design import Block, Design, lies_by_column
+from polylogit.design import Block, Design, lies_by_column, row_slices
 from polylogit.rooms import Rooms
 
 FEW_CLASSES = 32  # up to here logits lie class by class (benchmarks/products.py)
@@ -118,11 +118,6 @@ def parts(logits: Logits, least: int = 1) -> Iterator[tuple[slice, Tensor]]:
 def chunks(n_rows: int, n_classes: int, least: int = 1) -> list[slice]:
     """Slices of rows whose logits fit in cache; of `least` rows even if they do not."""
     return row_slices(n_rows, max(least, 1, CHUNK_ELEMENTS // n_classes))
-
-
-def row_slices(n_rows: int, step: int) -> list[slice]:
-    """All rows in their order, `step` at a time."""
-    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
 def inside(rows: slice, part: slice) -> slice:

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polylogit.design import Block, Design, column_pairs, pair_places
+from polylogit.design import Block, Design, column_pairs, pair_places, row_slices
 from polylogit.optim.bias import BALANCED, SETTLED, BiasCurvature, best_bias_shift, follow
 from polylogit.optim.cost import WIDEST_GRAM, Cost
 from polylogit.optim.logits import (
@@ -47,7 +47,6 @@ from polylogit.optim.logits import (
     logits_in,
     parts,
     room,
-    row_slices,
     row_sums,
     softmax,
 )

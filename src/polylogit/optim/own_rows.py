@@ -23,8 +23,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from polylogit.design import Design
-from polylogit.optim.logits import row_slices
+from polylogit.design import Design, row_slices
 from polylogit.optim.preconditioner import ClassPreconditioner, Factor, Precise
 
 MOST_ROWS = 32  # of a class, on average: beyond, its rows are as many as its columns, or cheap
