@@ -110,7 +110,7 @@ def assert_same_fit(one, other, rtol=1e-5, atol=1e-7):
 
 def test_it_is_scikit_learns_optimum_on_raw_data(problem):
     X, y, best = problem
-    clf = SoftmaxClassifier(C=1.0).fit(X, y)
+    clf = SoftmaxClassifier(C=1.0, tol=1e-9).fit(X, y)
     assert objective_of(clf, X, y) <= objective_of(best, X, y) + 1e-9
     scale = np.abs(best.coef_).max()
     np.testing.assert_allclose(clf.coef_, best.coef_, rtol=1e-3, atol=1e-3 * scale)
@@ -119,7 +119,7 @@ def test_it_is_scikit_learns_optimum_on_raw_data(problem):
 
 def test_the_shapes_and_the_intercept_are_scikit_learns(problem):
     X, y, best = problem
-    clf = SoftmaxClassifier(C=1.0).fit(X, y)
+    clf = SoftmaxClassifier(C=1.0, tol=1e-9).fit(X, y)
     assert clf.coef_.shape == best.coef_.shape
     np.testing.assert_allclose(clf.intercept_, best.intercept_, rtol=1e-3, atol=1e-3)
     assert clf.decision_function(X[:3]).shape == best.decision_function(X[:3]).shape

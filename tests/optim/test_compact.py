@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from polylogit import design as designs
 from polylogit.design import design_of
+from polylogit.optim import cost as costs
 from polylogit.optim.compact import COMPACT_WORK, CompactObjective, is_compact
 from polylogit.optim.objective import SoftmaxObjective, contrast_basis
 from polylogit.optim.penalty import ElasticNet, Ridge
@@ -41,6 +43,7 @@ CASES = [
     {"k": 3, "soft": True},
     {"k": 3, "offset": True},
     {"k": 2, "soft": True, "offset": True, "intercept": False},
+    {"k": 7, "n": 60},
 ]
 
 
@@ -66,6 +69,53 @@ def test_hessian(pair):
     other = compact.curvature(compact.evaluate(point))
     torch.testing.assert_close(other.matrix(), one.matrix(), **SAME)
     torch.testing.assert_close(other.product(direction), one.product(direction), **SAME)
+
+
+def test_products_and_matrices_that_steer_may_be_rounded(pair):
+    plain, compact, point, direction = pair
+    quick = dataclasses.replace(compact, fast=torch.float32)
+    one = plain.curvature(plain.evaluate(point))
+    other = quick.curvature(quick.evaluate(point))
+    for made, true in (
+        (other.product(direction), one.product(direction)),
+        (other.matrix(), one.matrix()),
+    ):
+        assert made.dtype == torch.float64
+        off = float((made - true).norm() / true.norm())
+        assert 1e-12 < off < 1e-6
+
+
+def test_the_first_models_are_the_diagonals_of_the_classes(pair, monkeypatch):
+    monkeypatch.setattr(costs, "MATRICES", 1e9)  # which would take that long
+    plain, compact, point, direction = pair
+    model = compact.preconditioner(compact.evaluate(point))
+    classes = dataclasses.replace(plain, basis=None)
+    at = classes.evaluate(plain.expand(point))
+    basis, diagonals = plain.basis, classes.curvature(at).diagonal()
+    if plain.n_classes == 2:  # whose only contrast has a diagonal of its own
+        diagonals = plain.curvature(plain.evaluate(point)).matrix().diagonal()
+        expected = diagonals * direction
+    else:
+        expected = basis.T @ (diagonals * (basis @ direction))
+    torch.testing.assert_close(model.curvature(direction), expected, rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(model(model.curvature(direction)), direction, rtol=1e-9, atol=1e-11)
+
+
+def test_a_matrix_once_the_passes_have_taken_as_long(pair):
+    plain, compact, point, direction = pair
+    compact.tally.passes += 1000
+    model = compact.preconditioner(compact.evaluate(point))
+    expected = plain.preconditioner(plain.evaluate(point)).curvature(direction)
+    torch.testing.assert_close(model.curvature(direction), expected, rtol=1e-11, atol=1e-13)
+
+
+def test_rows_in_several_blocks_make_one_matrix(pair, monkeypatch):
+    plain, compact, point, _ = pair
+    monkeypatch.setattr(designs, "SMALLEST_BLOCK", 7)
+    monkeypatch.setattr(designs, "BLOCK_BYTES", 1)
+    assert len(list(compact.design.blocks(torch.float64))) > 5
+    one, other = plain.evaluate(point), compact.evaluate(point)
+    torch.testing.assert_close(other.gradient, one.gradient, **SAME)
 
 
 def test_a_line_and_its_points(pair):
@@ -119,7 +169,13 @@ def test_a_pass_is_counted_wherever_the_rows_are_read(pair):
 
 def test_where_it_is_worth_it():
     assert is_compact(objective())
-    assert not is_compact(objective(k=5))
-    assert not is_compact(objective(n=int(COMPACT_WORK / 36)))
+    assert is_compact(objective(k=5))
+    assert is_compact(objective(k=2, n=int(COMPACT_WORK / 10)))
+    assert not is_compact(objective(k=2, n=int(COMPACT_WORK / 10) + 1))
     kinked = ElasticNet(torch.ones(5).double(), torch.ones(5).double())
     assert not is_compact(dataclasses.replace(objective(), ridge=kinked))
+
+
+def test_its_cost_is_that_of_few_rows():
+    plain = objective()
+    assert CompactObjective.of(plain).cost == dataclasses.replace(plain.cost, compact=True)

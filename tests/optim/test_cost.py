@@ -1,5 +1,6 @@
 """Which of two ways is taken to be the quicker one."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -60,3 +61,12 @@ def test_a_part_of_the_hessian_is_written_out_where_products_take_longer():
     assert [dense.part_is_cheap(count) for count in (200, 500, 550)] == [True, True, False]
     assert [sparse.part_is_cheap(count) for count in (200, 400, 500)] == [True, True, False]
     assert not Cost(100_000, 10_000, 1e9, 2).part_is_cheap(2001)
+
+
+def test_where_rows_are_few_products_are_cheap_and_a_matrix_is_dear():
+    plain = cost((5000, 30), 5)
+    few = dataclasses.replace(plain, compact=True)
+    assert few.product < plain.product
+    assert few.hessian > plain.hessian
+    assert 10 < few.hessian_in_products < 25  # 22 by the clock
+    assert 1 < few.matrix_in_products < few.hessian_in_products

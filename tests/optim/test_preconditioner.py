@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from polylogit.optim.objective import contrast_basis
 from polylogit.optim.preconditioner import (
     LEAST_RATIO,
     MISFIT,
@@ -10,6 +11,7 @@ from polylogit.optim.preconditioner import (
     DiagonalPreconditioner,
     Factor,
     GramPreconditioner,
+    InContrasts,
     cholesky,
     solved,
 )
@@ -220,3 +222,12 @@ def test_the_diagonal_too_leaves_all_together_where_they_are(dtype):
     assert found.dtype == dtype
     loose = 1e-5 if dtype == torch.float32 else 1e-12
     torch.testing.assert_close(found.double(), truth, rtol=loose, atol=loose)
+
+
+def test_steps_in_contrasts_are_those_of_the_classes():
+    basis, G = contrast_basis(3), some_gradients(3, 4)
+    model = InContrasts(basis, ClassDiagonalPreconditioner(CLASSES))
+    truth = lowest_of_sum_zero([torch.diag(d) for d in CLASSES], G)
+    found = model(basis.T @ G)
+    torch.testing.assert_close(basis @ found, truth, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(model.curvature(found), basis.T @ G, rtol=1e-11, atol=1e-12)

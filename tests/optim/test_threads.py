@@ -2,9 +2,16 @@ import os
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from polylogit.optim import threads as module
-from polylogit.optim.threads import available_cores, chosen_threads, threads, trial_seconds
+from polylogit.optim.threads import (
+    available_cores,
+    chosen_threads,
+    threads,
+    threads_to_read,
+    trial_seconds,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +35,25 @@ def test_the_number_is_restored_even_after_an_error():
         seen.append(torch.get_num_threads())
     assert seen == [before + 1]
     assert torch.get_num_threads() == before
+
+
+def test_numpys_products_run_on_as_many_and_are_restored_too():
+    def counts():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    with threadpool_limits(2, "blas"):
+        before = counts()
+        with threads(1):
+            assert set(counts()) == {1}
+        assert counts() == before
+        assert set(before) == {2}
+
+
+def test_little_to_read_is_read_by_one(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert threads_to_read(module.WORTH_SHARING - 1) == 1
+    assert threads_to_read(module.WORTH_SHARING) == 8
+    assert threads_to_read(10.0, asked=3) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,15 @@
-"""The objective where a call costs more than its arithmetic: few dense rows, few classes.
+"""The objective where a call costs more than its arithmetic: few dense rows.
 
-`CompactObjective` is `SoftmaxObjective` with the questions that Newton's method asks answered in as
-few calls as possible: one block, targets written out, the Hessian as one product. All of it is
-numpy, where a call costs a third of one in torch and a small product half. A law holds the two
-against each other (tests/laws).
+`CompactObjective` is `SoftmaxObjective` with the questions that Newton's methods ask answered in as
+few calls as possible: one matrix, targets written out, the Hessian of few classes as one product.
+All of it is numpy, where a call costs a third of one in torch and a small product half. Tests hold
+the two against each other (tests/optim/test_compact.py).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from typing import cast
 
@@ -20,27 +20,32 @@ from torch import Tensor
 
 from polylogit.design import DenseDesign
 from polylogit.optim.bias import LONGEST_STEP, is_rounding
+from polylogit.optim.cost import Cost
 from polylogit.optim.logits import Logits
 from polylogit.optim.objective import SoftmaxCurvature, SoftmaxObjective, contrast_basis, logits_of
 from polylogit.optim.penalty import Ridge
-from polylogit.optim.problem import Evaluation
+from polylogit.optim.preconditioner import (
+    ClassDiagonalPreconditioner,
+    DiagonalPreconditioner,
+    GramPreconditioner,
+    InContrasts,
+)
+from polylogit.optim.problem import Evaluation, Preconditioner
 from polylogit.optim.targets import written_out
 
-COMPACT_WORK = 4e6  # multiply-adds of a Hessian up to which calls cost more
-MOST_CLASSES = 4  # a Hessian has one block for every pair of contrasts
+COMPACT_WORK = 3e6  # multiply-adds of a pass up to which calls cost more
+MOST_CLASSES = 4  # of a Hessian made here, which has one block for every pair of contrasts
+NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 BIAS_STEPS = 30  # to the best bias, at most
 
 
 def is_compact(objective: SoftmaxObjective) -> bool:
-    """Whether `CompactObjective` answers sooner: few dense rows in one block, few classes."""
-    design, contrasts = objective.design, objective.n_classes - 1
-    work = design.n_rows * (design.n_features + 1.0) ** 2 * contrasts * (contrasts + 1) / 2
+    """Whether `CompactObjective` answers sooner: few dense rows."""
+    design = objective.design
     return (
         isinstance(design, DenseDesign)
         and isinstance(objective.ridge, Ridge)
-        and objective.n_classes <= MOST_CLASSES
-        and work <= COMPACT_WORK
-        and design.block_rows(torch.float64) >= design.n_rows
+        and objective.cost.work <= COMPACT_WORK
         and objective.keeps_logits
         and design.device.type == "cpu"
     )
@@ -55,12 +60,17 @@ class CompactEvaluation(Evaluation):
 
 @dataclass(frozen=True)
 class CompactObjective(SoftmaxObjective):
-    """F over one small dense block in float64; logits lie class by class, (K, N) in memory."""
+    """F over few dense rows in float64; logits lie class by class, (K, N) in memory."""
 
     @classmethod
     def of(cls, objective: SoftmaxObjective) -> CompactObjective:
         """The same F."""
         return cls(**{field.name: getattr(objective, field.name) for field in fields(objective)})
+
+    @property
+    def cost(self) -> Cost:
+        """How long the ways to the lowest F take."""
+        return replace(super().cost, compact=True)
 
     def evaluate(self, point: Tensor) -> Evaluation:
         """F and its gradient in one pass."""
@@ -74,6 +84,30 @@ class CompactObjective(SoftmaxObjective):
     def curvature(self, at: Evaluation) -> CompactCurvature:
         """The Hessian at `at`."""
         return CompactCurvature(self, _by_row(_probabilities(at)))
+
+    def preconditioner(self, at: Evaluation) -> Preconditioner:
+        """The diagonal of the Hessian; a matrix once the passes have taken as long as that does."""
+        p = _probabilities(at).astype(NUMPY[self.fast], copy=False)
+        if self.tally.passes > self.cost.matrix_in_products:
+            return self._matrix_model(p)
+        columns, shares = self._quick
+        spreads, two = (p - p * p) * shares, self.n_classes == 2
+        if two:  # one contrast, of the sum of both
+            spreads = 2 * spreads[:1]
+        diagonals = torch.from_numpy((np.square(columns) @ spreads.T).T + self._ridge)
+        if two:
+            return DiagonalPreconditioner(diagonals)
+        return InContrasts(
+            torch.from_numpy(self._contrasts), ClassDiagonalPreconditioner(diagonals)
+        )
+
+    def _matrix_model(self, p: np.ndarray) -> GramPreconditioner:
+        """What the contrasts curve on average, as in `SoftmaxObjective`."""
+        columns, shares = self._quick
+        spread = (1 - (p * p).sum(0)) * shares / (self.n_classes - 1)
+        gram = ((columns * spread) @ columns.T).astype(np.float64, copy=False)
+        gram.flat[:: len(gram) + 1] += self._ridge
+        return GramPreconditioner(torch.from_numpy(gram))
 
     def weight_energy(self, gradient: Tensor) -> float:
         """R*(dF/dV)."""
@@ -115,9 +149,16 @@ class CompactObjective(SoftmaxObjective):
 
     def _logits_along(self, point: Tensor) -> np.ndarray:
         """V X' + b (K, N) in one pass."""
+        return self._along(point.numpy(), self._columns)
+
+    def _along(self, point: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """E U X~' (K, N), as precise as `columns` (D~, N), in one pass."""
         self.tally.passes += 1
-        logits: np.ndarray = self._contrasts @ point.numpy() @ self._columns
-        return logits
+        contrasts = self._contrasts.astype(columns.dtype, copy=False)
+        u = point.astype(columns.dtype, copy=False)
+        # a vector times a matrix takes a fraction of two vectors
+        along: np.ndarray = contrasts @ (u @ columns) if len(u) == 1 else contrasts @ u @ columns
+        return along
 
     def _products(self, point: Tensor) -> Tensor:
         return _by_row(self._logits_along(point))
@@ -144,10 +185,18 @@ class CompactObjective(SoftmaxObjective):
     @cached_property
     def _columns(self) -> np.ndarray:
         """[X 1]' (D~, N), or X' without a bias."""
-        (block,) = self.design.blocks(torch.float64)
-        columns = np.ones((self.design.n_features + self.intercept, self.design.n_rows))
-        columns[: self.design.n_features] = block.dense().numpy().T
+        width = self.design.n_features
+        columns = np.empty((width + self.intercept, self.design.n_rows))
+        columns[width:] = 1.0
+        for block in self.design.blocks(torch.float64):
+            torch.from_numpy(columns[:width, block.rows]).copy_(block.dense().T)
         return columns
+
+    @cached_property
+    def _quick(self) -> tuple[np.ndarray, np.ndarray]:
+        """`_columns` and `_shares` for products that steer."""
+        dtype = NUMPY[self.fast]
+        return self._columns.astype(dtype, copy=False), self._shares.astype(dtype, copy=False)
 
     @cached_property
     def _targets(self) -> np.ndarray:
@@ -258,17 +307,38 @@ class CompactCurvature(SoftmaxCurvature):
 
     objective: CompactObjective
 
+    def product(self, direction: Tensor) -> Tensor:
+        """H times a direction in one pass: diag(p) - pp' between two products with X."""
+        problem, (columns, shares), p = self.objective, self.objective._quick, self._by_class
+        pq = problem._along(direction.numpy(), columns)
+        pq *= p
+        pq -= p * pq.sum(0)
+        pq *= shares
+        pq = problem._contrasts.astype(p.dtype, copy=False).T @ pq
+        image = (columns @ pq.T).T.astype(np.float64)  # (P Q) X~ in the order that is quick
+        image += direction.numpy() * problem._ridge
+        return torch.from_numpy(image)
+
+    @cached_property
+    def _by_class(self) -> np.ndarray:
+        """P (K, N), as precise as products are."""
+        p: np.ndarray = cast("Tensor", self.probabilities).T.to(self.objective.fast).numpy()
+        return p
+
     def matrix(self) -> Tensor:
         """H (m D~, m D~), from blocks H_ab = X~' diag(s w_ab) X~ for a <= b.
 
         w_ab = sum_{k<l} p_k p_l (E_ka - E_la) (E_kb - E_lb): no difference of rounded numbers.
         """
-        problem, blocks = self.objective, self.objective._blocks
-        p, (first, second) = cast("Tensor", self.probabilities).T.numpy(), blocks.pairs
-        spread = blocks.spread @ (p[first] * p[second] * problem._shares)
-        columns = problem._columns
+        problem = self.objective
+        if problem.n_classes > MOST_CLASSES:
+            known = cast("Tensor", self.probabilities).to(problem.fast)
+            return SoftmaxCurvature(problem, known).matrix()
+        blocks = problem._blocks
+        (columns, shares), p, (first, second) = problem._quick, self._by_class, blocks.pairs
+        spread = blocks.spread.astype(p.dtype) @ (p[first] * p[second] * shares)
         weighted = (columns * spread[:, None]).reshape(-1, columns.shape[1])
-        hessian = (weighted @ columns.T).take(blocks.places)
+        hessian = (weighted @ columns.T).take(blocks.places).astype(np.float64, copy=False)
         hessian.flat[:: len(hessian) + 1] += problem._ridge_diagonal
         return torch.from_numpy(hessian)
 

@@ -17,6 +17,8 @@ DOUBLE_FLOPS = 3e10  # multiply-adds of a float64 inverse or factor
 STEP = 4e-4  # seconds that a step takes whatever it computes
 LOGIT = 2e-8  # seconds for all that a step does to one logit
 PRODUCT, PRODUCT_LOGIT = 4e-5, 2.5e-9  # the same of a Hessian product
+COMPACT_PRODUCT, COMPACT_LOGIT = 5e-5, 1.5e-9  # both where rows are few
+COMPACT_HESSIAN, COMPACT_FLOPS = 1e-4, 3.5e10  # seconds, and flops a second, of one written out
 NEWTON_STEPS, LBFGS_STEPS = 8, 60  # typical
 MATRICES, STEPS_SAVED = 2, 40  # typical, where the curvature is modelled by a matrix
 WIDEST_GRAM = 4096  # features; beyond, no matrix of D x D is made
@@ -36,6 +38,7 @@ class Cost:
     n_features: int
     entries: float
     n_classes: int
+    compact: bool = False  # answered by a `CompactObjective`
 
     @classmethod
     def of(cls, design: Design, n_classes: int) -> Cost:
@@ -72,7 +75,8 @@ class Cost:
         """To write a Hessian out, and to factor it."""
         pairs = self.n_classes * (self.n_classes - 1) / 2
         products = self.n_rows * pairs * (self._columns * (self._columns + 1) / 2)
-        return 2 * (products + self.parameters**3 / 3) / FLOPS
+        flops = 2 * (products + self.parameters**3 / 3)
+        return COMPACT_HESSIAN + flops / COMPACT_FLOPS if self.compact else flops / FLOPS
 
     @property
     def hessian_in_products(self) -> float:
@@ -82,9 +86,17 @@ class Cost:
     @property
     def product(self) -> float:
         """A product with the Hessian."""
+        if self.compact:
+            logits = float(self.n_rows) * self.n_classes
+            return COMPACT_PRODUCT + COMPACT_LOGIT * logits + self._flops(self.n_classes) / FLOPS
         dense = self.entries >= float(self.n_rows) * self.n_features
         sweep = PRODUCT + PRODUCT_LOGIT * self.n_rows * self.n_classes
         return sweep + self._flops(self.n_classes) / (THIN_FLOPS if dense else SPARSE_FLOPS)
+
+    @property
+    def matrix_in_products(self) -> float:
+        """How many of them take as long as D x D matrices that model the curvature."""
+        return MATRICES * (self._gram * FLOPS / COMPACT_FLOPS + self._inverse) / self.product
 
     def part_is_cheap(self, count: int) -> bool:
         """Whether the Hessian between `count` parameters takes less than products with it all."""

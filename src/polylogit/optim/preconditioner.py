@@ -35,6 +35,8 @@ import torch
 from scipy.linalg.lapack import dposv
 from torch import Tensor
 
+from polylogit.optim.problem import Preconditioner
+
 CHANGED = 2.5  # a factor of the rows' mean curvature after which kept sums are out of date
 LEAST_RATIO = 0.6  # of a class's usual one: below, the ridge in A would be scaled away
 MISFIT = 3.0  # times the squared unevenness of the ratios, by which A is lifted
@@ -219,6 +221,25 @@ class ClassDiagonalPreconditioner(DiagonalPreconditioner):
     def __call__(self, residual: Tensor) -> Tensor:
         common = self._common.like(residual)
         return _of_sum_zero(super().__call__, lambda u: u * common, residual)
+
+
+@dataclass(frozen=True)
+class InContrasts:
+    """R -> M^-1 R for residuals R (m, n) in orthonormal contrasts E (K, m), by a model of classes.
+
+    `classes` minimises over steps (K, n) that sum to zero, which are those in contrasts.
+    """
+
+    basis: Tensor
+    classes: Preconditioner
+
+    def __call__(self, residual: Tensor) -> Tensor:
+        basis = self.basis.to(residual.dtype)
+        return basis.T @ self.classes(basis @ residual)
+
+    def curvature(self, direction: Tensor) -> Tensor:
+        basis = self.basis.to(direction.dtype)
+        return basis.T @ self.classes.curvature(basis @ direction)
 
 
 @dataclass

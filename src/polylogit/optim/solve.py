@@ -55,8 +55,9 @@ from polylogit.optim.trail import Trail
 from polylogit.rooms import Rooms
 
 DOUBLE_WORK = 2e7  # multiply-adds of a written-out Hessian up to which it is made in float64
-POLISH_WORK = 2e9  # multiply-adds of a written-out Hessian that nobody waits for
+POLISH_WORK = 2e7  # multiply-adds of a written-out Hessian that nobody waits for
 POLISH = 1e-4  # of tol: where steps cost next to nothing, go on to here
+COMPACT_POLISH = 1e-2  # the same where rows are few
 FAST_WORK = 4e6  # multiply-adds of a pass from which float32 pays
 CLOSER = 0.5  # of the smallest gap so far: progress, even where F is too flat to show it
 PATIENCE = 3  # steps without progress before a fit counts as stalled
@@ -207,17 +208,18 @@ def _planned(
         # no basis without the common shift of the classes, which costs something here; and no
         # float32: its Hessian has directions that rounding curves downwards
         return replace(objective, fast=torch.float64), _kinked_stages(settings.solver)
-    cost = objective.cost
+    cost = replace(objective.cost, compact=is_compact(objective))
     kept = None if trail is None else trail.curvature
     steps = cost.steps_before_a_matrix(sums_are_kept=kept is not None)
     diagonals = models_in(steps, cost.gram_in_steps) if steps else 0
     objective = replace(objective, diagonals=diagonals, kept=kept)
     stages = _stages(settings, cost, objective.penalised)
-    if _NEWTON in stages:
+    compact = cost.compact and stages[0] in {_NEWTON, _NEWTON_CG}
+    if _NEWTON in stages or compact:
         cheap = cost.hessian_work <= DOUBLE_WORK
         fast = torch.float64 if cheap else torch.float32  # where float64 would take long
         objective = replace(objective, basis=contrast_basis(cost.n_classes), fast=fast)
-        objective = CompactObjective.of(objective) if is_compact(objective) else objective
+        objective = CompactObjective.of(objective) if compact else objective
     if settings.dtype == "float64":
         objective = replace(objective, fast=torch.float64)
     return objective, stages
@@ -279,6 +281,8 @@ def _stages(settings: Settings, cost: Cost, penalised: bool) -> tuple[_Stage, ..
 def _work(objective: SoftmaxObjective, stages: tuple[_Stage, ...] = ()) -> float:
     """Multiply-adds of a pass, and of a Hessian that is written out."""
     cost = objective.cost
+    if isinstance(objective, CompactObjective):
+        return cost.work
     return cost.work + (cost.hessian_work if _NEWTON in stages else 0.0)
 
 
@@ -292,10 +296,12 @@ def _kinked_stages(wish: str) -> tuple[_Stage, ...]:
 
 
 def _quickest(cost: Cost, penalised: bool) -> str:
-    """Newton where a written-out Hessian is cheap, else the mixture."""
+    """Newton where a written-out Hessian is cheap, else its products or the mixture."""
     if not penalised and cost.parameters <= MOST_PARAMETERS:
         return "newton"
-    return "newton" if cost.newton_is_quicker else "mixed"
+    if cost.newton_is_quicker:
+        return "newton"
+    return "newton-cg" if cost.compact and penalised else "mixed"
 
 
 @dataclass(frozen=True)
@@ -341,13 +347,18 @@ class _Run:
             self.used, self.history, self.started = first.used, first.history, first.started
             self.interrupted = first.interrupted
         cost = objective.cost
-        # the gap to go on to once certified: where steps are cheap, one or two buy many digits
-        cheap = stages[-1] is _NEWTON and cost.hessian_work <= POLISH_WORK
+        # whether one or two more steps, which buy many digits, are no matter
+        self.polishes = stages[-1] is _NEWTON and cost.hessian_work <= POLISH_WORK
         # where only Newton's decrement proves, which asks for a small slope
         self.local = not (objective.penalised or isinstance(objective.ridge, ElasticNet))
-        small = self.local and stages[0] is not _NEWTON
-        self.aim = settings.tol * (POLISH if cheap or small else 1.0)
+        self.aim = settings.tol * self._share_of_tol(cost)
         self.worth, self.dear = cost.hessian_in_products, cost.gram_in_steps
+
+    def _share_of_tol(self, cost: Cost) -> float:
+        """Where to go on to once the gap is small enough."""
+        if self.polishes or (self.local and self.stages[0] is not _NEWTON):
+            return POLISH
+        return COMPACT_POLISH if cost.compact else 1.0
 
     def from_point(self, start: tuple[Tensor, Tensor] | None) -> Solution:
         """Run the solvers from here until there is a reason to stop."""
@@ -535,7 +546,7 @@ class _Run:
         if self.stages[-1] is not _NEWTON or len(self.history) < 2:
             return False
         taken = self.history[-1].passes - self.history[-2].passes
-        return gap <= self.settings.tol or taken > self.worth
+        return taken > self.worth or (self.polishes and gap <= self.settings.tol)
 
     def _end(self) -> Status:
         """No step leads further."""

@@ -16,10 +16,13 @@ import time
 import timeit
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 WORTH_A_THREAD = 2e7  # multiply-adds of a pass, per thread
+WORTH_SHARING = 2e6  # numbers that are looked at
 TRIAL = 256  # rows and columns of the matrices multiplied to see what threads bring
 TRIALS = 3  # of which the best counts
 WORTH_A_ROUND = 5e8  # multiply-adds of a pass, per round of trials that may fail
@@ -54,6 +57,11 @@ def chosen_threads(work: float, asked: int | None = None) -> int:
     return wanted
 
 
+def threads_to_read(numbers: float, asked: int | None = None) -> int:
+    """Threads to look at so many numbers a few times."""
+    return asked or (1 if numbers < WORTH_SHARING else torch.get_num_threads())
+
+
 _gained: dict[int, float] = {}  # when so many threads last were quicker than one
 
 
@@ -79,11 +87,15 @@ def trial_seconds(count: int) -> float:
 def threads(count: int) -> Iterator[None]:
     """Run torch on `count` threads, then on as many as before."""
     before = torch.get_num_threads()
-    if count == before:
-        yield
-        return
     torch.set_num_threads(count)
     try:
-        yield
+        with _blas().limit(limits=count):
+            yield
     finally:
         torch.set_num_threads(before)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The products of numpy and scipy, which have threads of their own."""
+    return ThreadpoolController().select(user_api="blas")
