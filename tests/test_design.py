@@ -370,3 +370,23 @@ def test_what_a_design_has_seen_of_the_columns():
     low, high, mean = design_of(X).seen
     assert (low.tolist(), high.tolist()) == (X.min(0).tolist(), X.max(0).tolist())
     np.testing.assert_allclose(mean, X.mean(0), rtol=1e-13)
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 4, 11, 12])
+def test_extremes_of_narrow_columns_are_those_of_any_others(n_rows, monkeypatch):
+    X = np.random.default_rng(n_rows).normal(size=(n_rows, 3))
+    monkeypatch.setattr(module, "WIDE_ENOUGH", 14)  # four rows side by side
+    low, high, _ = design_of(X).seen
+    np.testing.assert_array_equal(low, X.min(0))
+    np.testing.assert_array_equal(high, X.max(0))
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_no_row_is_beyond_the_reach_of_its_columns(centred):
+    X = np.random.default_rng(0).normal(size=(50, 4)) * [1e-3, 1, 0, 1e5] + [1e9, 3, 2, 0]
+    design = design_of(X, centred=centred)
+    rows = torch.cat([block.dense() for block in design.blocks(torch.float64)])
+    most = rows.abs().amax(0)
+    assert bool((most <= design.reach).all())
+    torch.testing.assert_close(most, design.reach, rtol=1e-6, atol=0)
+    assert design_of(scipy.sparse.csr_array(X)).reach is None

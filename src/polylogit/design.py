@@ -44,8 +44,10 @@ ENTRIES_A_ROW = 3  # of what a strip is turned round to, at least
 PAIR = 4  # times as long to find a pair of entries of a sparse row as to write a zero
 ZEROS_AT_A_TIME = 64  # are multiplied meanwhile
 SMALLEST_BLOCK = 256  # rows
+WIDE_ENOUGH = 512  # numbers in a row, to look for the extremes of columns row by row
 WIDE_GRAM, BANDS = 128, 4  # features from which a triangle pays, and its bands
 SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
+ROUNDED = 1e-12  # of the size of a number: more than standardising it can be off by
 
 Seen = tuple[np.ndarray, np.ndarray, np.ndarray]
 _Item = TypeVar("_Item")
@@ -144,6 +146,15 @@ class Design(ABC):
         """(W, a) on X to (V, b) on Z with the same logits; undoes `to_user`."""
         weight, bias = weight.to(self.device), bias.to(self.device)
         return self.of_columns(weight) * self.scale, bias + weight @ self._centres
+
+    @property
+    def reach(self) -> Tensor | None:
+        """The largest |z_id| of every column (D,), rounded up, if what was seen tells."""
+        if self.seen is None:
+            return None
+        low, high = (torch.from_numpy(end).to(self.device) for end in self.seen[:2])
+        ends = torch.maximum((low - self._centres).abs(), (high - self._centres).abs())
+        return self.of_columns(ends) / self.scale * (1 + ROUNDED)
 
     def of_columns(self, each: Tensor) -> Tensor:
         """What belongs to the features of this design, of numbers (..., D) for the user's."""
@@ -471,10 +482,20 @@ def _extremes_and_means(source: Tensor | StoredRows) -> Seen:
     low = high = first.numpy()
     total = np.zeros(len(low))
     for part, exact in _in_double(source):
-        low = np.minimum(low, part.amin(0).double().numpy())
-        high = np.maximum(high, part.amax(0).double().numpy())
+        low = np.minimum(low, _by_column(torch.amin, part).double().numpy())
+        high = np.maximum(high, _by_column(torch.amax, part).double().numpy())
         total += _column_sums(exact.sub_(first))
     return low, high, first.numpy() + total / len(source)
+
+
+def _by_column(extreme: Callable[[Tensor, int], Tensor], rows: Tensor) -> Tensor:
+    """The least or the largest number of every column (D,), narrow rows side by side."""
+    beside, width = max(1, WIDE_ENOUGH // rows.shape[1]), rows.shape[1]
+    if beside == 1 or len(rows) < beside:
+        return extreme(rows, 0)
+    whole = len(rows) // beside * beside
+    of_whole = extreme(rows[:whole].reshape(-1, beside * width), 0).view(beside, width)
+    return extreme(torch.cat([of_whole, rows[whole:]]), 0)
 
 
 def _column_sums(rows: Tensor) -> np.ndarray:

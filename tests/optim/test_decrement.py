@@ -1,5 +1,6 @@
 """`polylogit.optim.decrement`: what slope and curvature at one point prove, and where not."""
 
+import itertools
 import math
 
 import pytest
@@ -51,6 +52,33 @@ def test_the_spread_is_that_of_the_worst_direction():
         change = p.objective.line(at, direction).change
         found = max(found, float((change.amax(1) - change.amin(1)).max()) / length)
     assert 0.2 * left.spread < found <= left.spread
+
+
+def test_the_reach_of_the_columns_spares_the_rows_where_it_says_enough():
+    p = problem(alpha=1e-2, contrasts=True)
+    at = p.objective.evaluate(random_point(p))
+    hessian, gradient = p.objective.curvature(at).matrix(), at.gradient.flatten()
+    reach = p.objective.design.reach
+    assert reach is not None
+    reach = torch.cat([reach, torch.ones(1).double()])
+    rows = torch.cat([block.dense() for block in p.objective.design.blocks(torch.float64)])
+    assert bool((rows.abs().amax(0) <= reach[:-1]).all())
+    torch.testing.assert_close(rows.abs().amax(0), reach[:-1])
+
+    exact = of(p, at)
+    close = newton_decrement(hessian, 1e-6 * gradient, iter(()), reach)
+    inverse = torch.linalg.inv(hessian)
+    parts = inverse.view(-1, len(reach), len(inverse) // len(reach), len(reach))
+    shared = sum(parts[a, :, a] for a in range(len(parts)))
+    corners = reach * torch.tensor(list(itertools.product([-1.0, 1.0], repeat=len(reach)))).double()
+    worst = float(((corners @ shared) * corners).sum(1).max())
+    assert close.spread >= max(exact.spread, math.sqrt(2 * worst) * (1 - 1e-12))
+    assert close.size == pytest.approx(1e-6 * exact.size)
+    assert close.bound == pytest.approx(0.5 * close.size**2, rel=0.01)
+
+    bordered = torch.cat([rows, torch.ones(len(rows), 1).double()], 1)
+    far = newton_decrement(hessian, gradient, [bordered], reach)
+    assert far.spread == pytest.approx(exact.spread)
 
 
 def test_the_damped_step_falls_from_anywhere():

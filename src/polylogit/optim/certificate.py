@@ -147,7 +147,7 @@ def certify_locally(objective: SoftmaxObjective, at: Evaluation) -> Certificate:
     def decrement(kept: Tensor | slice) -> Decrement | None:
         gradient = at.gradient[:, kept].flatten()
         part = pairs[:, kept][..., kept].reshape(len(gradient), len(gradient))
-        return newton_decrement(part, gradient, _bordered_rows(objective, kept))
+        return newton_decrement(part, gradient, *_bordered(objective, kept))
 
     return _by_decrement(objective, at, decrement)
 
@@ -157,8 +157,9 @@ def certify_roughly(objective: SoftmaxObjective, at: Evaluation) -> Certificate:
     least, gradient = objective.least_curvature(at), objective.contrasts(at.gradient)
 
     def decrement(kept: Tensor | slice) -> Decrement | None:
-        rows = _bordered_rows(objective, kept)
-        return newton_decrement(least[kept][:, kept], gradient[:, kept], rows)
+        return newton_decrement(
+            least[kept][:, kept], gradient[:, kept], *_bordered(objective, kept)
+        )
 
     return _by_decrement(objective, at, decrement)
 
@@ -174,6 +175,16 @@ def _by_decrement(
         kept = independent(lambda: _bordered_rows(objective))
         found = None if kept is None else decrement(kept)
     return NONE if found is None else _certificate(found.bound, "Newton", at)
+
+
+def _bordered(
+    objective: SoftmaxObjective, kept: Tensor | slice
+) -> tuple[Iterator[Tensor], Tensor | None]:
+    """Columns of x~ (B, .), block by block, and the largest size of each, if known."""
+    reach = objective.design.reach
+    if reach is not None:
+        reach = torch.cat([reach, reach.new_ones(int(objective.intercept))])[kept]
+    return _bordered_rows(objective, kept), reach
 
 
 def _bordered_rows(

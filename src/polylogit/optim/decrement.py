@@ -24,6 +24,7 @@ from polylogit.optim.preconditioner import cholesky
 
 WORST_CONDITION = 1e10  # of H with unit diagonal; beyond, its inverse proves nothing
 ROUNDED = 16 * torch.finfo(torch.float64).eps  # of a row's residual, and so of the slope g'v
+NEGLIGIBLE = 0.01  # for q: the bound is then within a hundredth of lambda^2 / 2
 HONEST = 1e-10  # of sqrt(H_ii H_jj): more between H and its factors, and they are not H's
 
 
@@ -47,11 +48,15 @@ class Decrement:
         return math.log1p(q) / q if q > 0 else 1.0
 
 
-def newton_decrement(hessian: Tensor, gradient: Tensor, rows: Iterable[Tensor]) -> Decrement | None:
+def newton_decrement(
+    hessian: Tensor, gradient: Tensor, rows: Iterable[Tensor], reach: Tensor | None = None
+) -> Decrement | None:
     """Of F over n = m c parameters, m contrasts times the c columns of `rows`, blocks (B, c).
 
     `hessian` is H (n, n), for a `gradient` (n,); or M (c, c) with I_m x M nowhere above H, for one
-    of (m, c). None where it is too badly conditioned for its inverse to say anything.
+    of (m, c). `reach` (c,) is the largest |x~_d| of each column, if known: where that says enough
+    about kappa, no row is read. None where H is too badly conditioned for its inverse to say
+    anything.
     """
     factor = cholesky(hessian)
     if not _well_conditioned(hessian, factor):
@@ -59,6 +64,8 @@ def newton_decrement(hessian: Tensor, gradient: Tensor, rows: Iterable[Tensor]) 
     inverse = torch.cholesky_inverse(factor)
     step = gradient @ inverse
     size = math.sqrt(max(0.0, float((gradient * step).sum())))
+    if reach is not None and size * (most := _most_spread(inverse, reach)) <= NEGLIGIBLE:
+        return Decrement(step, size, most)
     return Decrement(step, size, _spread(inverse, rows))
 
 
@@ -101,8 +108,17 @@ def _spread(inverse: Tensor, rows: Iterable[Tensor]) -> float:
     """
     shared, largest = None, 0.0
     for x in rows:
-        if shared is None:
-            blocks = inverse.view(-1, x.shape[1], len(inverse) // x.shape[1], x.shape[1])
-            shared = torch.einsum("adae->de", blocks)
+        shared = _over_contrasts(inverse, x.shape[1]) if shared is None else shared
         largest = max(largest, float(((x @ shared) * x).sum(1).max()))
     return math.sqrt(2 * largest)
+
+
+def _most_spread(inverse: Tensor, reach: Tensor) -> float:
+    """The same where no |x~_id| is above `reach` (c,)."""
+    return math.sqrt(2 * float(reach @ _over_contrasts(inverse, len(reach)).abs() @ reach))
+
+
+def _over_contrasts(inverse: Tensor, width: int) -> Tensor:
+    """sum_a [H^-1]_aa (c, c) over its blocks for every contrast."""
+    blocks = inverse.view(-1, width, len(inverse) // width, width)
+    return torch.einsum("adae->de", blocks)
