@@ -376,6 +376,7 @@ def test_what_a_design_has_seen_of_the_columns():
 def test_extremes_of_narrow_columns_are_those_of_any_others(n_rows, monkeypatch):
     X = np.random.default_rng(n_rows).normal(size=(n_rows, 3))
     monkeypatch.setattr(module, "WIDE_ENOUGH", 14)  # four rows side by side
+    monkeypatch.setattr(module, "TALL", 1)
     low, high, _ = design_of(X).seen
     np.testing.assert_array_equal(low, X.min(0))
     np.testing.assert_array_equal(high, X.max(0))

@@ -44,7 +44,7 @@ ENTRIES_A_ROW = 3  # of what a strip is turned round to, at least
 PAIR = 4  # times as long to find a pair of entries of a sparse row as to write a zero
 ZEROS_AT_A_TIME = 64  # are multiplied meanwhile
 SMALLEST_BLOCK = 256  # rows
-WIDE_ENOUGH = 512  # numbers in a row, to look for the extremes of columns row by row
+WIDE_ENOUGH, TALL = 512, 32  # numbers in such a row, and rows, to go over columns row by row
 WIDE_GRAM, BANDS = 128, 4  # features from which a triangle pays, and its bands
 SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
 ROUNDED = 1e-12  # of the size of a number: more than standardising it can be off by
@@ -491,7 +491,7 @@ def _extremes_and_means(source: Tensor | StoredRows) -> Seen:
 def _by_column(extreme: Callable[[Tensor, int], Tensor], rows: Tensor) -> Tensor:
     """The least or the largest number of every column (D,), narrow rows side by side."""
     beside, width = max(1, WIDE_ENOUGH // rows.shape[1]), rows.shape[1]
-    if beside == 1 or len(rows) < beside:
+    if beside == 1 or len(rows) < TALL * beside:
         return extreme(rows, 0)
     whole = len(rows) // beside * beside
     of_whole = extreme(rows[:whole].reshape(-1, beside * width), 0).view(beside, width)
