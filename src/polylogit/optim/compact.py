@@ -35,7 +35,6 @@ from polylogit.optim.targets import written_out
 
 COMPACT_WORK = 3e6  # multiply-adds of a pass up to which calls cost more
 MOST_CLASSES = 4  # of a Hessian made here, which has one block for every pair of contrasts
-NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 BIAS_STEPS = 30  # to the best bias, at most
 
 
@@ -83,14 +82,15 @@ class CompactObjective(SoftmaxObjective):
 
     def curvature(self, at: Evaluation) -> CompactCurvature:
         """The Hessian at `at`."""
-        return CompactCurvature(self, _by_row(_probabilities(at)))
+        p = _probabilities(at)
+        return CompactCurvature(self, _by_row(p), self._rounded(p))
 
     def preconditioner(self, at: Evaluation) -> Preconditioner:
         """The diagonal of the Hessian; a matrix once the passes have taken as long as that does."""
-        p = _probabilities(at).astype(NUMPY[self.fast], copy=False)
+        p = self._rounded(_probabilities(at))
         if self.tally.passes > self.cost.matrix_in_products:
             return self._matrix_model(p)
-        columns, shares = self._quick
+        columns, shares, _ = self._quick
         spreads, two = (p - p * p) * shares, self.n_classes == 2
         if two:  # one contrast, of the sum of both
             spreads = 2 * spreads[:1]
@@ -103,7 +103,7 @@ class CompactObjective(SoftmaxObjective):
 
     def _matrix_model(self, p: np.ndarray) -> GramPreconditioner:
         """What the contrasts curve on average, as in `SoftmaxObjective`."""
-        columns, shares = self._quick
+        columns, shares, _ = self._quick
         spread = (1 - (p * p).sum(0)) * shares / (self.n_classes - 1)
         gram = ((columns * spread) @ columns.T).astype(np.float64, copy=False)
         gram.flat[:: len(gram) + 1] += self._ridge
@@ -149,15 +149,15 @@ class CompactObjective(SoftmaxObjective):
 
     def _logits_along(self, point: Tensor) -> np.ndarray:
         """V X' + b (K, N) in one pass."""
-        return self._along(point.numpy(), self._columns)
+        return self._along(point.numpy(), self._columns, self._contrasts)
 
-    def _along(self, point: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """E U X~' (K, N), as precise as `columns` (D~, N), in one pass."""
+    def _along(self, u: np.ndarray, columns: np.ndarray, contrasts: np.ndarray) -> np.ndarray:
+        """E U X~' (K, N) in one pass."""
         self.tally.passes += 1
-        contrasts = self._contrasts.astype(columns.dtype, copy=False)
-        u = point.astype(columns.dtype, copy=False)
-        # a vector times a matrix takes a fraction of two vectors
-        along: np.ndarray = contrasts @ (u @ columns) if len(u) == 1 else contrasts @ u @ columns
+        if len(u) == 1:  # a vector times a matrix takes a fraction of two vectors
+            along: np.ndarray = contrasts @ (u @ columns)
+        else:
+            along = contrasts @ u @ columns
         return along
 
     def _products(self, point: Tensor) -> Tensor:
@@ -193,10 +193,15 @@ class CompactObjective(SoftmaxObjective):
         return columns
 
     @cached_property
-    def _quick(self) -> tuple[np.ndarray, np.ndarray]:
-        """`_columns` and `_shares` for products that steer."""
-        dtype = NUMPY[self.fast]
-        return self._columns.astype(dtype, copy=False), self._shares.astype(dtype, copy=False)
+    def _quick(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`_columns`, `_shares` and `_contrasts` for products that steer."""
+        exact = self._columns, self._shares, self._contrasts
+        columns, shares, contrasts = map(self._rounded, exact)
+        return columns, shares, contrasts
+
+    def _rounded(self, numbers: np.ndarray) -> np.ndarray:
+        """As precise as what steers has to be."""
+        return numbers if self.fast == torch.float64 else numbers.astype(np.float32)
 
     @cached_property
     def _targets(self) -> np.ndarray:
@@ -303,27 +308,22 @@ class CompactLine:
 
 @dataclass(frozen=True)
 class CompactCurvature(SoftmaxCurvature):
-    """The Hessian of a `CompactObjective`."""
+    """The Hessian of a `CompactObjective`; `by_class` is P (K, N), as precise as products are."""
 
     objective: CompactObjective
+    by_class: np.ndarray
 
     def product(self, direction: Tensor) -> Tensor:
         """H times a direction in one pass: diag(p) - pp' between two products with X."""
-        problem, (columns, shares), p = self.objective, self.objective._quick, self._by_class
-        pq = problem._along(direction.numpy(), columns)
+        problem, p = self.objective, self.by_class
+        columns, shares, contrasts = problem._quick
+        u = direction.numpy()
+        pq = problem._along(problem._rounded(u), columns, contrasts)
         pq *= p
         pq -= p * pq.sum(0)
         pq *= shares
-        pq = problem._contrasts.astype(p.dtype, copy=False).T @ pq
-        image = (columns @ pq.T).T.astype(np.float64)  # (P Q) X~ in the order that is quick
-        image += direction.numpy() * problem._ridge
-        return torch.from_numpy(image)
-
-    @cached_property
-    def _by_class(self) -> np.ndarray:
-        """P (K, N), as precise as products are."""
-        p: np.ndarray = cast("Tensor", self.probabilities).T.to(self.objective.fast).numpy()
-        return p
+        image = (columns @ (contrasts.T @ pq).T).T  # in the order that is quick
+        return torch.from_numpy(image + u * problem._ridge)
 
     def matrix(self) -> Tensor:
         """H (m D~, m D~), from blocks H_ab = X~' diag(s w_ab) X~ for a <= b.
@@ -335,8 +335,8 @@ class CompactCurvature(SoftmaxCurvature):
             known = cast("Tensor", self.probabilities).to(problem.fast)
             return SoftmaxCurvature(problem, known).matrix()
         blocks = problem._blocks
-        (columns, shares), p, (first, second) = problem._quick, self._by_class, blocks.pairs
-        spread = blocks.spread.astype(p.dtype) @ (p[first] * p[second] * shares)
+        (columns, shares, _), p, (first, second) = problem._quick, self.by_class, blocks.pairs
+        spread = blocks.spread.astype(p.dtype, copy=False) @ (p[first] * p[second] * shares)
         weighted = (columns * spread[:, None]).reshape(-1, columns.shape[1])
         hessian = (weighted @ columns.T).take(blocks.places).astype(np.float64, copy=False)
         hessian.flat[:: len(hessian) + 1] += problem._ridge_diagonal

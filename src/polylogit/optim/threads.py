@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from functools import cache
 
 import torch
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 
 WORTH_A_THREAD = 2e7  # multiply-adds of a pass, per thread
 WORTH_SHARING = 2e6  # numbers that are looked at
@@ -85,17 +85,23 @@ def trial_seconds(count: int) -> float:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Run torch on `count` threads, then on as many as before."""
+    """Run torch, numpy and scipy on `count` threads, then on as many as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    others = [pool.get_num_threads() for pool in _others()]
+    _set(count, [count] * len(others))
     try:
-        with _blas().limit(limits=count):
-            yield
+        yield
     finally:
-        torch.set_num_threads(before)
+        _set(before, others)
+
+
+def _set(count: int, others: list[int]) -> None:
+    torch.set_num_threads(count)
+    for pool, number in zip(_others(), others, strict=True):
+        pool.set_num_threads(number)
 
 
 @cache
-def _blas() -> ThreadpoolController:
-    """The products of numpy and scipy, which have threads of their own."""
-    return ThreadpoolController().select(user_api="blas")
+def _others() -> tuple[LibController, ...]:
+    """The threads for products of numpy and of scipy, which are not torch's."""
+    return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
