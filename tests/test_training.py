@@ -11,6 +11,7 @@ import pytest
 import torch
 from oracle import nearly_collinear, stored
 from scipy.optimize import minimize
+from scipy.sparse import csr_array
 from scipy.special import logsumexp
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -335,6 +336,12 @@ def test_an_option_out_of_range_is_refused(options, message):
     with pytest.raises(OptionError) as caught:
         fit(IRIS, **options)
     assert str(caught.value) == message
+
+
+def test_an_option_is_refused_before_rows_are_read():
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(OptionError, match="fit_intercept"):
+        fit(from_arrays(csr_array(X), y), fit_intercept="no")
 
 
 @pytest.mark.parametrize("C", [1e-100, np.float32(2.0), np.int64(3), 1e100])

@@ -292,11 +292,11 @@ def prepare(
     )
     place = checked_device(device)
     targets = _targets(dataset, smoothing)
-    with threads(threads_to_read(dataset.n_rows * dataset.n_features, n_threads)):
-        design = _design(dataset, fit_intercept, place)
     weights = _row_weights(dataset, targets, class_weight)
     l1_ratio = _checked_ratio(l1_ratio)
     fit_intercept = _checked_switch(fit_intercept)
+    with threads(threads_to_read(dataset.n_rows * dataset.n_features, n_threads)):
+        design = _design(dataset, fit_intercept, place)
     return Prepared(
         dataset,
         design,

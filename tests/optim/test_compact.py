@@ -8,6 +8,7 @@ import torch
 
 from polylogit import design as designs
 from polylogit.design import design_of
+from polylogit.optim import compact as module
 from polylogit.optim import cost as costs
 from polylogit.optim.compact import COMPACT_WORK, CompactObjective, is_compact
 from polylogit.optim.objective import SoftmaxObjective, contrast_basis
@@ -69,6 +70,14 @@ def test_hessian(pair):
     other = compact.curvature(compact.evaluate(point))
     torch.testing.assert_close(other.matrix(), one.matrix(), **SAME)
     torch.testing.assert_close(other.product(direction), one.product(direction), **SAME)
+
+
+def test_a_hessian_of_many_parameters_is_the_large_objectives(pair, monkeypatch):
+    plain, compact, point, _ = pair
+    monkeypatch.setattr(module, "MOST_PARAMETERS", 1)
+    made = compact.curvature(compact.evaluate(point)).matrix()
+    true = plain.curvature(plain.evaluate(point)).matrix()
+    torch.testing.assert_close(made, true, **SAME)
 
 
 def test_products_and_matrices_that_steer_may_be_rounded(pair):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from oracle import optimum, problem, random_point
 
-from polylogit.optim.decrement import Decrement, decrement_bound, newton_decrement
+from polylogit.optim.decrement import NEGLIGIBLE, Decrement, decrement_bound, newton_decrement
 
 
 def of(p, at):
@@ -79,6 +79,16 @@ def test_the_reach_of_the_columns_spares_the_rows_where_it_says_enough():
     bordered = torch.cat([rows, torch.ones(len(rows), 1).double()], 1)
     far = newton_decrement(hessian, gradient, [bordered], reach)
     assert far.spread == pytest.approx(exact.spread)
+
+
+def test_a_reach_that_rounding_makes_useless_is_not_taken():
+    rows, hessian = torch.tensor([[1.0], [2.0]]).double(), torch.tensor([[1e-12]]).double()
+    gradient, reach = torch.tensor([1e-16]).double(), torch.tensor([20.0]).double()
+    exact = newton_decrement(hessian, gradient, [rows])
+    found = newton_decrement(hessian, gradient, [rows], reach)
+    assert math.isfinite(exact.bound)
+    assert found.size * math.sqrt(2) * 20 / 1e-6 <= NEGLIGIBLE  # but for rounding
+    assert found.bound == exact.bound
 
 
 def test_the_damped_step_falls_from_anywhere():

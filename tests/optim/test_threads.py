@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -37,22 +39,72 @@ def test_the_number_is_restored_even_after_an_error():
     assert torch.get_num_threads() == before
 
 
-def test_numpys_products_run_on_as_many_and_are_restored_too():
-    def counts():
-        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+def numpys():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
+
+def test_numpys_products_run_on_as_many_and_are_restored_too():
     with threadpool_limits(2, "blas"):
-        before = counts()
+        before = numpys()
         with threads(1):
-            assert set(counts()) == {1}
-        assert counts() == before
+            assert set(numpys()) == {1}
+        assert numpys() == before
         assert set(before) == {2}
+
+
+def test_numpys_products_are_never_given_more_than_they_had():
+    with threadpool_limits(1, "blas"), threads(2):
+        assert set(numpys()) == {1}
+
+
+TWO_FITS = """
+import threading
+import numpy, scipy.linalg
+from threadpoolctl import threadpool_info
+from polylogit.optim.threads import threads
+
+def numpys():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+entered, left = threading.Event(), threading.Event()
+
+def first():
+    with threads(1):
+        entered.set()
+        left.wait(20)
+
+other = threading.Thread(target=first)
+other.start()
+entered.wait(20)
+with threads(1):  # begins before the other ends, and ends after it
+    left.set()
+    other.join()
+print(numpys())
+
+def later():
+    with threads(1):
+        print(numpys())
+
+with threads(1):
+    pass
+another = threading.Thread(target=later)
+another.start()
+another.join()
+print(numpys())
+"""
+
+
+def test_fits_in_two_threads_leave_numpys_products_as_they_were():
+    env = {**os.environ, "OMP_NUM_THREADS": "2"}
+    run = [sys.executable, "-c", TWO_FITS]
+    said = subprocess.run(run, env=env, capture_output=True, text=True, check=True, timeout=60)
+    assert said.stdout.split() == ["{2}", "{1}", "{2}"]
 
 
 def test_little_to_read_is_read_by_one(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    assert threads_to_read(module.WORTH_SHARING - 1) == 1
-    assert threads_to_read(module.WORTH_SHARING) == 8
+    assert threads_to_read(module.MUCH_TO_READ - 1) == 1
+    assert threads_to_read(module.MUCH_TO_READ) == 8
     assert threads_to_read(10.0, asked=3) == 3
 
 

@@ -39,7 +39,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -140,7 +139,7 @@ def _divergence(objective: SoftmaxObjective, at: Evaluation, theta: float) -> fl
 
 def certify_locally(objective: SoftmaxObjective, at: Evaluation) -> Certificate:
     """The bound by Newton's decrement; builds the Hessian in float64."""
-    hessian = replace(objective, fast=torch.float64).curvature(at).matrix()
+    hessian = objective.exactly().curvature(at).matrix()
     m, columns = at.gradient.shape
     pairs = hessian.view(m, columns, m, columns)
 

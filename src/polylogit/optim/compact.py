@@ -34,7 +34,7 @@ from polylogit.optim.problem import Evaluation, Preconditioner
 from polylogit.optim.targets import written_out
 
 COMPACT_WORK = 3e6  # multiply-adds of a pass up to which calls cost more
-MOST_CLASSES = 4  # of a Hessian made here, which has one block for every pair of contrasts
+MOST_CLASSES, MOST_PARAMETERS = 4, 600  # of a Hessian made here, block by block of contrasts
 BIAS_STEPS = 30  # to the best bias, at most
 
 
@@ -91,9 +91,8 @@ class CompactObjective(SoftmaxObjective):
         if self.tally.passes > self.cost.matrix_in_products:
             return self._matrix_model(p)
         columns, shares, _ = self._quick
-        spreads, two = (p - p * p) * shares, self.n_classes == 2
-        if two:  # one contrast, of the sum of both
-            spreads = 2 * spreads[:1]
+        two = self.n_classes == 2  # which have one contrast, of the sum of both
+        spreads = (2 * p[:1] * p[1:] if two else p - p * p) * shares
         diagonals = torch.from_numpy((np.square(columns) @ spreads.T).T + self._ridge)
         if two:
             return DiagonalPreconditioner(diagonals)
@@ -331,7 +330,7 @@ class CompactCurvature(SoftmaxCurvature):
         w_ab = sum_{k<l} p_k p_l (E_ka - E_la) (E_kb - E_lb): no difference of rounded numbers.
         """
         problem = self.objective
-        if problem.n_classes > MOST_CLASSES:
+        if problem.n_classes > MOST_CLASSES or problem.cost.parameters > MOST_PARAMETERS:
             known = cast("Tensor", self.probabilities).to(problem.fast)
             return SoftmaxCurvature(problem, known).matrix()
         blocks = problem._blocks

@@ -64,7 +64,8 @@ def newton_decrement(
     inverse = torch.cholesky_inverse(factor)
     step = gradient @ inverse
     size = math.sqrt(max(0.0, float((gradient * step).sum())))
-    if reach is not None and size * (most := _most_spread(inverse, reach)) <= NEGLIGIBLE:
+    most = math.inf if reach is None else _most_spread(inverse, reach)
+    if (size + ROUNDED * most) * most <= NEGLIGIBLE:
         return Decrement(step, size, most)
     return Decrement(step, size, _spread(inverse, rows))
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -60,8 +59,9 @@ def _decrement(objective: SoftmaxObjective, at: Evaluation, columns: Tensor) -> 
     basis, count = contrast_basis(objective.n_classes), len(columns)
     width = at.point.shape[1]
     entries = (torch.arange(objective.n_classes)[:, None] * width + columns).flatten()
-    exact = replace(objective, fast=torch.float64)
-    pairs = exact.curvature(at).part(entries).view(len(basis), count, len(basis), count)
+    pairs = (
+        objective.exactly().curvature(at).part(entries).view(len(basis), count, len(basis), count)
+    )
     hessian = torch.einsum("km,kcld,ln->mcnd", basis, pairs, basis)
     size = basis.shape[1] * count
     gradient = objective.contrasts(at.gradient[:, columns]).flatten()

@@ -27,7 +27,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -276,6 +276,10 @@ class SoftmaxObjective:
 
     # --------------------------------------------------------------------- for the certificate
 
+    def exactly(self) -> Self:
+        """The same F with all of it in float64."""
+        return self if self.fast == torch.float64 else replace(self, fast=torch.float64)
+
     def least_curvature(self, at: Evaluation) -> Tensor:
         """M (D~, D~) with I x M nowhere above the Hessian, in float64: one pass.
 
@@ -284,8 +288,7 @@ class SoftmaxObjective:
         For the variance of logits u that sum to zero over the classes is
         min_c sum_k p_k (u_k - c)^2 >= min_k p_k |u|^2.
         """
-        exact = replace(self, fast=torch.float64)
-        gram = exact._curvature_gram(logits_of(at), lambda p: p.amin(1))
+        gram = self.exactly()._curvature_gram(logits_of(at), lambda p: p.amin(1))
         return gram + torch.diag(self.ridge_columns())
 
     def with_best_bias(self, at: Evaluation) -> Evaluation:

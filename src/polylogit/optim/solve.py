@@ -58,6 +58,7 @@ DOUBLE_WORK = 2e7  # multiply-adds of a written-out Hessian up to which it is ma
 POLISH_WORK = 2e7  # multiply-adds of a written-out Hessian that nobody waits for
 POLISH = 1e-4  # of tol: where steps cost next to nothing, go on to here
 COMPACT_POLISH = 1e-2  # the same where rows are few
+COMPACT_HESSIAN = 2e9  # the same that is made on one thread, as all is where rows are few
 FAST_WORK = 4e6  # multiply-adds of a pass from which float32 pays
 CLOSER = 0.5  # of the smallest gap so far: progress, even where F is too flat to show it
 PATIENCE = 3  # steps without progress before a fit counts as stalled
@@ -281,9 +282,10 @@ def _stages(settings: Settings, cost: Cost, penalised: bool) -> tuple[_Stage, ..
 def _work(objective: SoftmaxObjective, stages: tuple[_Stage, ...] = ()) -> float:
     """Multiply-adds of a pass, and of a Hessian that is written out."""
     cost = objective.cost
-    if isinstance(objective, CompactObjective):
+    hessian = cost.hessian_work if _NEWTON in stages else 0.0
+    if isinstance(objective, CompactObjective) and hessian <= COMPACT_HESSIAN:
         return cost.work
-    return cost.work + (cost.hessian_work if _NEWTON in stages else 0.0)
+    return cost.work + hessian
 
 
 def _kinked_stages(wish: str) -> tuple[_Stage, ...]:
@@ -512,7 +514,7 @@ class _Run:
         if self.stage.solver is lbfgs:
             return lbfgs(objective, self.at, self.pairs, self.stage.dtype, self.dear)
         if self.stage is _NEWTON and not objective.penalised:  # nothing else curves F
-            objective = replace(objective, fast=torch.float64)
+            objective = objective.exactly()
         return self.stage.solver(objective, self.at)
 
     def _certified(self, gap: float, fall: float) -> bool:

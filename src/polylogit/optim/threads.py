@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 import timeit
 from collections.abc import Iterator
@@ -19,10 +20,10 @@ from contextlib import contextmanager
 from functools import cache
 
 import torch
-from threadpoolctl import LibController, ThreadpoolController
+from threadpoolctl import ThreadpoolController
 
 WORTH_A_THREAD = 2e7  # multiply-adds of a pass, per thread
-WORTH_SHARING = 2e6  # numbers that are looked at
+MUCH_TO_READ = 2e6  # numbers, from which on more threads than one look at them
 TRIAL = 256  # rows and columns of the matrices multiplied to see what threads bring
 TRIALS = 3  # of which the best counts
 WORTH_A_ROUND = 5e8  # multiply-adds of a pass, per round of trials that may fail
@@ -59,7 +60,7 @@ def chosen_threads(work: float, asked: int | None = None) -> int:
 
 def threads_to_read(numbers: float, asked: int | None = None) -> int:
     """Threads to look at so many numbers a few times."""
-    return asked or (1 if numbers < WORTH_SHARING else torch.get_num_threads())
+    return asked or (1 if numbers < MUCH_TO_READ else torch.get_num_threads())
 
 
 _gained: dict[int, float] = {}  # when so many threads last were quicker than one
@@ -85,23 +86,41 @@ def trial_seconds(count: int) -> float:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Run torch, numpy and scipy on `count` threads, then on as many as before."""
+    """Run torch on `count` threads, numpy and scipy on no more, then on as many as before."""
     before = torch.get_num_threads()
-    others = [pool.get_num_threads() for pool in _others()]
-    _set(count, [count] * len(others))
-    try:
-        yield
-    finally:
-        _set(before, others)
-
-
-def _set(count: int, others: list[int]) -> None:
     torch.set_num_threads(count)
-    for pool, number in zip(_others(), others, strict=True):
-        pool.set_num_threads(number)
+    try:
+        with _at_most(count):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _at_most(count: int) -> Iterator[None]:
+    """Products of numpy and scipy on no more threads, if no other fit has a say in that now.
+
+    The number is one for the whole process: of two fits at once, the last to end would restore
+    what the first had set.
+    """
+    mine = _limiting.acquire(blocking=False)
+    try:
+        if not mine:
+            yield
+            return
+        pools = _blas()
+        now = min((pool.get_num_threads() for pool in pools.lib_controllers), default=count)
+        with pools.limit(limits=min(count, now)):
+            yield
+    finally:
+        if mine:
+            _limiting.release()
+
+
+_limiting = threading.RLock()  # fits may nest
 
 
 @cache
-def _others() -> tuple[LibController, ...]:
+def _blas() -> ThreadpoolController:
     """The threads for products of numpy and of scipy, which are not torch's."""
-    return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
+    return ThreadpoolController().select(user_api="blas")
