@@ -174,6 +174,10 @@ def test_a_pass_is_counted_wherever_the_rows_are_read(pair):
     line = compact.line(at, direction)
     line.slope(0.5)
     assert compact.tally.passes - before == 2
+    compact.curvature(at).matrix()
+    compact.curvature(at).product(direction)
+    compact.preconditioner(at)
+    assert compact.tally.passes - before == 5
 
 
 def test_where_it_is_worth_it():

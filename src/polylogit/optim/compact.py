@@ -88,6 +88,7 @@ class CompactObjective(SoftmaxObjective):
     def preconditioner(self, at: Evaluation) -> Preconditioner:
         """The diagonal of the Hessian; a matrix once the passes have taken as long as that does."""
         p = self._rounded(_probabilities(at))
+        self.tally.passes += 1
         if self.tally.passes > self.cost.matrix_in_products:
             return self._matrix_model(p)
         columns, shares, _ = self._quick
@@ -333,6 +334,7 @@ class CompactCurvature(SoftmaxCurvature):
         if problem.n_classes > MOST_CLASSES or problem.cost.parameters > MOST_PARAMETERS:
             known = cast("Tensor", self.probabilities).to(problem.fast)
             return SoftmaxCurvature(problem, known).matrix()
+        problem.tally.passes += 1
         blocks = problem._blocks
         (columns, shares, _), p, (first, second) = problem._quick, self.by_class, blocks.pairs
         spread = blocks.spread.astype(p.dtype, copy=False) @ (p[first] * p[second] * shares)
