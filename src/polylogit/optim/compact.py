@@ -155,7 +155,7 @@ class CompactObjective(SoftmaxObjective):
         """E U X~' (K, N) in one pass."""
         self.tally.passes += 1
         if len(u) == 1:  # a vector times a matrix takes a fraction of two vectors
-            along: np.ndarray = contrasts @ (u @ columns)
+            along: np.ndarray = contrasts * (u @ columns)
         else:
             along = contrasts @ u @ columns
         return along
