@@ -74,7 +74,7 @@ def test_hessian(pair):
 
 def test_a_hessian_of_many_parameters_is_the_large_objectives(pair, monkeypatch):
     plain, compact, point, _ = pair
-    monkeypatch.setattr(module, "MOST_PARAMETERS", 1)
+    monkeypatch.setattr(module, "LARGEST", 1)
     made = compact.curvature(compact.evaluate(point)).matrix()
     true = plain.curvature(plain.evaluate(point)).matrix()
     torch.testing.assert_close(made, true, **SAME)

@@ -34,7 +34,7 @@ from polylogit.optim.problem import Evaluation, Preconditioner
 from polylogit.optim.targets import written_out
 
 COMPACT_WORK = 3e6  # multiply-adds of a pass up to which calls cost more
-MOST_CLASSES, MOST_PARAMETERS = 4, 600  # of a Hessian made here, block by block of contrasts
+MOST_CLASSES, LARGEST = 4, 600  # classes, and rows, of a Hessian made here block by block
 BIAS_STEPS = 30  # to the best bias, at most
 
 
@@ -331,7 +331,7 @@ class CompactCurvature(SoftmaxCurvature):
         w_ab = sum_{k<l} p_k p_l (E_ka - E_la) (E_kb - E_lb): no difference of rounded numbers.
         """
         problem = self.objective
-        if problem.n_classes > MOST_CLASSES or problem.cost.parameters > MOST_PARAMETERS:
+        if problem.n_classes > MOST_CLASSES or problem.cost.parameters > LARGEST:
             known = cast("Tensor", self.probabilities).to(problem.fast)
             return SoftmaxCurvature(problem, known).matrix()
         problem.tally.passes += 1

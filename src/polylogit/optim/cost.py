@@ -95,7 +95,7 @@ class Cost:
 
     @property
     def matrix_in_products(self) -> float:
-        """How many of them take as long as D x D matrices that model the curvature."""
+        """How many products take as long as D x D models of the curvature, where rows are few."""
         return MATRICES * (self._gram * FLOPS / COMPACT_FLOPS + self._inverse) / self.product
 
     def part_is_cheap(self, count: int) -> bool:

@@ -58,7 +58,7 @@ DOUBLE_WORK = 2e7  # multiply-adds of a written-out Hessian up to which it is ma
 POLISH_WORK = 2e7  # multiply-adds of a written-out Hessian that nobody waits for
 POLISH = 1e-4  # of tol: where steps cost next to nothing, go on to here
 COMPACT_POLISH = 1e-2  # the same where rows are few
-COMPACT_HESSIAN = 2e9  # the same that is made on one thread, as all is where rows are few
+ONE_THREAD_WORK = 2e9  # multiply-adds of such a Hessian that is made on one thread, as all is there
 FAST_WORK = 4e6  # multiply-adds of a pass from which float32 pays
 CLOSER = 0.5  # of the smallest gap so far: progress, even where F is too flat to show it
 PATIENCE = 3  # steps without progress before a fit counts as stalled
@@ -208,7 +208,7 @@ def _planned(
     if isinstance(objective.ridge, ElasticNet):
         # no basis without the common shift of the classes, which costs something here; and no
         # float32: its Hessian has directions that rounding curves downwards
-        return replace(objective, fast=torch.float64), _kinked_stages(settings.solver)
+        return objective.exactly(), _kinked_stages(settings.solver)
     cost = replace(objective.cost, compact=is_compact(objective))
     kept = None if trail is None else trail.curvature
     steps = cost.steps_before_a_matrix(sums_are_kept=kept is not None)
@@ -222,7 +222,7 @@ def _planned(
         objective = replace(objective, basis=contrast_basis(cost.n_classes), fast=fast)
         objective = CompactObjective.of(objective) if compact else objective
     if settings.dtype == "float64":
-        objective = replace(objective, fast=torch.float64)
+        objective = objective.exactly()
     return objective, stages
 
 
@@ -283,7 +283,7 @@ def _work(objective: SoftmaxObjective, stages: tuple[_Stage, ...] = ()) -> float
     """Multiply-adds of a pass, and of a Hessian that is written out."""
     cost = objective.cost
     hessian = cost.hessian_work if _NEWTON in stages else 0.0
-    if isinstance(objective, CompactObjective) and hessian <= COMPACT_HESSIAN:
+    if isinstance(objective, CompactObjective) and hessian <= ONE_THREAD_WORK:
         return cost.work
     return cost.work + hessian
 
