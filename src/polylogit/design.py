@@ -29,12 +29,15 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
+from polylogit.cache import cache_bytes
 from polylogit.errors import DataError, OptionError
 from polylogit.rooms import Rooms
 from polylogit.stored import StoredRows
 from polylogit.thin_product import is_quick_in_rows, times_transposed, transposed_times
 
-BLOCK_BYTES = 4 * 2**20  # of one standardised block: the second product finds it in cache
+# of one standardised block, so that the second product finds it in cache: with fewer blocks there
+# is less to do between products, with larger ones less room for what is made of them
+BLOCK_BYTES = min(16 * 2**20, max(4 * 2**20, cache_bytes() // 3))
 COPY_BYTES = 2**28  # of a standardised float64 copy; beyond, blocks are made when asked for
 SMALL_COPY, FEW_PASSES = 2**22, 8  # bytes up to which, passes from which a copy pays for proofs
 PRODUCTS_BYTES = 2**28  # of products of columns that are kept for a written-out Hessian

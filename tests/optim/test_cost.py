@@ -56,6 +56,11 @@ def test_few_rows_are_solved_in_their_span(shape, n_classes, pays):
     assert cost(shape, n_classes).span_pays is pays
 
 
+def test_a_proof_by_a_matrix_is_for_tables_and_not_for_embeddings():
+    assert cost((5000, 30), 5).proof_in_products < 3
+    assert cost((20_000, 1000), 20).proof_in_products > 10
+
+
 def test_a_part_of_the_hessian_is_written_out_where_products_take_longer():
     dense, sparse = cost((100_000, 100), 2), Cost(100_000, 10_000, 1e6, 2)
     assert [dense.part_is_cheap(count) for count in (200, 500, 550)] == [True, True, False]

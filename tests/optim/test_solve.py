@@ -224,6 +224,57 @@ def test_first_steps_do_without_a_hessian_that_costs_many_products():
     assert len(module._stages(module.Settings(solver="newton"), many, True)) == 1
 
 
+def uneven(n_rows, n_classes):
+    """Columns of sizes 1e-3 to 1e3, where a weak ridge makes the duality gap a loose bound."""
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(n_rows, 20))
+    logits = Z @ rng.normal(size=(20, n_classes))
+    y = (logits + rng.gumbel(size=logits.shape)).argmax(1)
+    return Z * 10.0 ** np.linspace(-3, 3, 20), y, 1 / n_rows
+
+
+@pytest.fixture
+def dear(monkeypatch):
+    """Steps count as so dear that their digits are not waited for."""
+    monkeypatch.setattr(module, "POLISH_WORK", 0)
+    monkeypatch.setattr(module, "is_compact", lambda _: False)
+
+
+@pytest.mark.usefixtures("dear")
+@pytest.mark.parametrize(("solver", "n_classes"), [("newton", 2), ("newton-cg", 5)])
+def test_the_decrement_proves_sooner_than_duality(solver, n_classes, monkeypatch):
+    X, y, alpha = uneven(5000, n_classes)
+    sooner = run(X, y, alpha, solver=solver)
+    exact = run(X, y, alpha, tol=1e-13)
+    assert sooner.certificate.kind == "Newton"
+    assert 0 <= sooner.objective - exact.objective <= sooner.certificate.gap <= 1e-6
+    monkeypatch.setattr(module._Run, "_decrement_pays", lambda *_: False)
+    later = run(X, y, alpha, solver=solver)
+    assert sooner.statistics.passes < later.statistics.passes
+
+
+@pytest.mark.usefixtures("dear")
+def test_a_matrix_that_costs_more_than_a_step_proves_nothing_early(monkeypatch):
+    monkeypatch.setattr(cost_module, "DOUBLE_FLOPS", 1e3)
+    X, y, alpha = uneven(5000, 5)
+    assert run(X, y, alpha, solver="newton-cg").certificate.kind == "duality"
+
+
+@pytest.mark.usefixtures("dear")
+def test_what_the_decrement_does_not_prove_goes_on(monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "certify_roughly", lambda *_: asked.append(1) or module.NONE)
+    solution = run(*uneven(5000, 5), solver="newton-cg")
+    assert asked
+    assert solution.status is Status.CERTIFIED
+    assert solution.certificate.kind == "duality"
+
+
+def test_where_steps_are_cheap_they_are_waited_for():
+    X, y, alpha = uneven(2000, 3)
+    assert run(X, y, alpha).certificate.kind == "duality"
+
+
 def test_a_hessian_is_written_out_once_it_costs_less_than_the_last_step(monkeypatch):
     monkeypatch.setattr(Cost, "hessian_in_products", module.MANY_PRODUCTS + 0.5)
     solution = run(*hard(), alpha=1e-6)

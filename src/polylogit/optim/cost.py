@@ -98,6 +98,11 @@ class Cost:
         """How many products take as long as D x D models of the curvature, where rows are few."""
         return MATRICES * (self._gram * FLOPS / COMPACT_FLOPS + self._inverse) / self.product
 
+    @property
+    def proof_in_products(self) -> float:
+        """How many Hessian products take as long as a bound by one D x D matrix in float64."""
+        return (2 * self._gram + self._inverse) / self.product
+
     def part_is_cheap(self, count: int) -> bool:
         """Whether the Hessian between `count` parameters takes less than products with it all."""
         part = 2 * self.n_rows * (1 + 1 / self.n_classes) * float(count) ** 2 / FLOPS

@@ -24,7 +24,7 @@ from polylogit.optim.preconditioner import cholesky
 
 WORST_CONDITION = 1e10  # of H with unit diagonal; beyond, its inverse proves nothing
 ROUNDED = 16 * torch.finfo(torch.float64).eps  # of a row's residual, and so of the slope g'v
-NEGLIGIBLE = 0.01  # for q: the bound is then within a hundredth of lambda^2 / 2
+NEGLIGIBLE = 0.2  # for q: the bound is then within a tenth of lambda^2 / 2
 HONEST = 1e-10  # of sqrt(H_ii H_jj): more between H and its factors, and they are not H's
 
 

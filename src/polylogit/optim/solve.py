@@ -54,7 +54,7 @@ from polylogit.optim.threads import chosen_threads, threads
 from polylogit.optim.trail import Trail
 from polylogit.rooms import Rooms
 
-DOUBLE_WORK = 2e7  # multiply-adds of a written-out Hessian up to which it is made in float64
+DOUBLE_WORK = 5e6  # multiply-adds of a written-out Hessian up to which it is made in float64
 POLISH_WORK = 2e7  # multiply-adds of a written-out Hessian that nobody waits for
 POLISH = 1e-4  # of tol: where steps cost next to nothing, go on to here
 COMPACT_POLISH = 1e-2  # the same where rows are few
@@ -66,6 +66,7 @@ STILL, BLUR = 10, 1e-7  # steps, and how much of F they may change where nothing
 SAFETY = 0.9  # of tol: what float32 has to see before float64 is asked
 SLOW = 320  # steps still to go, by the pace of the last, before a better solver takes over
 PACE = 250  # steps over which the pace is measured: the gap may stand still for long, and then fall
+NEAR, LEFT = 0.2, 30  # falls from which a point may be proven: shares of sqrt(tol), and of tol
 MANY_PRODUCTS = 8  # a written-out Hessian that costs more is not worth it for the first steps
 
 Keep = Callable[[int, Callable[[], tuple[Tensor, Tensor]]], None]
@@ -355,6 +356,7 @@ class _Run:
         self.local = not (objective.penalised or isinstance(objective.ridge, ElasticNet))
         self.aim = settings.tol * self._share_of_tol(cost)
         self.worth, self.dear = cost.hessian_in_products, cost.gram_in_steps
+        self.proof = cost.proof_in_products
 
     def _share_of_tol(self, cost: Cost) -> float:
         """Where to go on to once the gap is small enough."""
@@ -466,7 +468,8 @@ class _Run:
             self._note(gap)
             fall, last = last - self.at.value, self.at.value
             stuck = fall <= ROUNDING * max(1.0, abs(last))
-            if (stuck or gap <= self.aim or fall <= self.aim) and self._certified(gap, fall):
+            near = gap <= self.aim or fall <= self.aim or self._decrement_pays(fall)
+            if (stuck or near) and self._certified(gap, fall):
                 return Status.CERTIFIED
             closer = gap < CLOSER * min(gaps, default=math.inf)
             gaps.append(gap)
@@ -528,11 +531,30 @@ class _Run:
                 self.refuted = True
         elif fall <= tol and (self.stage is _NEWTON or self.local):
             best, certificate = self.at, self._certify_locally()
+        elif self._decrement_pays(fall):
+            best, certificate = self.at, certify_roughly(self.objective, self.at)
         else:
             return False
         if certificate.gap <= tol:
             self.proven = _Proof(self.at, best, certificate)
         return certificate.gap <= tol
+
+    def _decrement_pays(self, fall: float) -> bool:
+        """Whether Newton's decrement is likely to prove this point for less than one more step.
+
+        After an exact step that gained `fall`, about fall^2 is left to gain; after one of conjugate
+        gradients, a share of it. Where steps are cheap, their digits are worth more.
+        """
+        tol = self.settings.tol
+        if self.aim < tol or len(self.history) < 2:
+            return False
+        near = {_NEWTON: NEAR * math.sqrt(tol), _NEWTON_CG: LEFT * tol}
+        step = self._last_step() + (self.worth if self.stage is _NEWTON else 0.0)
+        return fall <= near.get(self.stage, 0.0) and self.proof <= step
+
+    def _last_step(self) -> int:
+        """Passes that it took."""
+        return self.history[-1].passes - self.history[-2].passes
 
     def _certify_locally(self) -> Certificate:
         """Newton's decrement by a bound on the Hessian, or by itself if that is being made."""
@@ -547,8 +569,7 @@ class _Run:
         """Whether a written-out Hessian is next: to polish, or cheaper than the last step was."""
         if self.stages[-1] is not _NEWTON or len(self.history) < 2:
             return False
-        taken = self.history[-1].passes - self.history[-2].passes
-        return taken > self.worth or (self.polishes and gap <= self.settings.tol)
+        return self._last_step() > self.worth or (self.polishes and gap <= self.settings.tol)
 
     def _end(self) -> Status:
         """No step leads further."""
