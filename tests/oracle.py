@@ -11,8 +11,11 @@ from torch import Tensor
 
 from polylogit.data.arrays import from_arrays
 from polylogit.design import design_of
-from polylogit.optim.objective import SoftmaxObjective, contrast_basis
+from polylogit.optim.logits import parts
+from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.penalty import Ridge
+from polylogit.optim.problem import Evaluation
+from polylogit.optim.sums import contrast_basis
 from polylogit.optim.targets import Distributions, Labels
 from polylogit.stored import Spill, StoredRows
 
@@ -171,3 +174,8 @@ def nearly_collinear():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(300, 3)), rng.integers(2, size=300)
     return from_arrays(np.c_[X, X.sum(1) + 1e-7 * rng.normal(size=300)], y)
+
+
+def probabilities(at: Evaluation) -> Tensor:
+    """P (N, K) of an evaluation."""
+    return torch.cat([torch.softmax(logits, 1) for _, logits in parts(at.state)])

@@ -458,7 +458,7 @@ def test_classes_that_penalised_columns_separate_have_an_optimum():
 
 @pytest.mark.parametrize("room", [2**28, 0], ids=["kept", "recomputed"])
 def test_separation_is_judged_without_the_offsets(room, monkeypatch):
-    monkeypatch.setattr("polylogit.optim.objective.LOGITS_BYTES", room)
+    monkeypatch.setattr("polylogit.optim.sums.LOGITS_BYTES", room)
     monkeypatch.setattr("polylogit.optim.logits.CHUNK_ELEMENTS", 20)
     y = np.random.default_rng(0).integers(2, size=100)
     data = from_arrays(X[:100], y)

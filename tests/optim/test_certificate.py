@@ -20,9 +20,10 @@ from polylogit.optim.certificate import (
     estimate,
 )
 from polylogit.optim.newton import newton
-from polylogit.optim.objective import SoftmaxObjective, contrast_basis
+from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.penalty import ElasticNet, Ridge
 from polylogit.optim.proximal import proximal_newton
+from polylogit.optim.sums import contrast_basis
 from polylogit.optim.targets import Labels
 
 SLACK = 1e-13  # of the oracle's own rounding

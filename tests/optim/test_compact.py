@@ -11,8 +11,9 @@ from polylogit.design import design_of
 from polylogit.optim import compact as module
 from polylogit.optim import cost as costs
 from polylogit.optim.compact import COMPACT_WORK, CompactObjective, is_compact
-from polylogit.optim.objective import SoftmaxObjective, contrast_basis
+from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.penalty import ElasticNet, Ridge
+from polylogit.optim.sums import contrast_basis
 from polylogit.optim.targets import Distributions, Labels
 
 SAME = {"rtol": 1e-12, "atol": 1e-14}

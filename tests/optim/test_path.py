@@ -7,7 +7,7 @@ import torch
 from sklearn.datasets import load_digits, load_wine
 
 from polylogit.design import design_of
-from polylogit.optim import objective, preconditioner
+from polylogit.optim import objective, preconditioner, sums
 from polylogit.optim import solve as module
 from polylogit.optim.path import solve_path
 from polylogit.optim.problem import Status
@@ -59,7 +59,7 @@ def test_float32_steers_and_float64_proves(solver, monkeypatch):
 @pytest.mark.parametrize("room", [0, len(Y) * 10 * 4], ids=["none", "in float32 only"])
 @pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
 def test_logits_that_are_not_kept(solver, room, monkeypatch):
-    monkeypatch.setattr(objective, "LOGITS_BYTES", room)
+    monkeypatch.setattr(sums, "LOGITS_BYTES", room)
     monkeypatch.setattr(module, "FAST_WORK", 0)
     monkeypatch.setattr(module, "_quickest", lambda *_: "mixed")
     check(*problem(), solver=solver, alphas=ALPHAS[::2])

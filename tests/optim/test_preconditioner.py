@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from polylogit.optim.objective import contrast_basis
 from polylogit.optim.preconditioner import (
     LEAST_RATIO,
     MISFIT,
@@ -15,6 +14,7 @@ from polylogit.optim.preconditioner import (
     cholesky,
     solved,
 )
+from polylogit.optim.sums import contrast_basis
 
 
 def spd(size, seed=0):

@@ -16,8 +16,9 @@ from polylogit.optim import cost as cost_module
 from polylogit.optim import objective as objective_module
 from polylogit.optim import preconditioner as preconditioner_module
 from polylogit.optim import solve as module
+from polylogit.optim import sums as sums_module
 from polylogit.optim.cost import Cost
-from polylogit.optim.objective import SoftmaxCurvature
+from polylogit.optim.curvature import SoftmaxCurvature
 from polylogit.optim.preconditioner import (
     ClassDiagonalPreconditioner,
     ClassPreconditioner,
@@ -290,8 +291,8 @@ def test_a_hessian_is_written_out_once_it_costs_less_than_the_last_step(monkeypa
 @pytest.mark.parametrize(("settled", "reads"), [(1e-5, 2), (0.0, 3)])
 def test_what_float32_has_found_is_proven_by_two_reads(settled, reads, monkeypatch):
     monkeypatch.setattr(module, "FAST_WORK", 0)
-    monkeypatch.setattr(objective_module, "BALANCED", 0.0)  # never so good that it stops by that
-    monkeypatch.setattr(objective_module, "SETTLED", {torch.float32: settled})
+    monkeypatch.setattr(sums_module, "BALANCED", 0.0)  # never so good that it stops by that
+    monkeypatch.setattr(sums_module, "SETTLED", {torch.float32: settled})
     solution = run(*WINE, solver="lbfgs")
     assert solution.certified
     last = solution.statistics.history[-2]
@@ -301,7 +302,7 @@ def test_what_float32_has_found_is_proven_by_two_reads(settled, reads, monkeypat
 
 def test_a_look_at_the_best_bias_that_does_not_end_it_is_not_lost(monkeypatch):
     """Its point is a better one, and the next step sets out from there."""
-    monkeypatch.setattr(objective_module, "LOGITS_BYTES", 0)  # a look takes several passes
+    monkeypatch.setattr(sums_module, "LOGITS_BYTES", 0)  # a look takes several passes
     kind, found, left = objective_module.SoftmaxObjective, [], []
     best, line = kind.with_best_bias, kind.line
     monkeypatch.setattr(kind, "with_best_bias", lambda *a: found.append(best(*a)) or found[-1])

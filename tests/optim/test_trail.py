@@ -4,9 +4,10 @@ import torch
 from sklearn.datasets import load_wine
 
 from polylogit.design import design_of
-from polylogit.optim import objective as module
-from polylogit.optim.objective import SoftmaxObjective, contrast_basis
+from polylogit.optim import sums as module
+from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.penalty import Ridge
+from polylogit.optim.sums import contrast_basis
 from polylogit.optim.targets import Labels
 from polylogit.optim.trail import CARRIED, SHARP, Trail
 

@@ -44,7 +44,7 @@ from polylogit.diagnostics.refit import (
 from polylogit.diagnostics.sampled import sampled
 from polylogit.diagnostics.units import Units, lonely, units_of
 from polylogit.errors import OptionError
-from polylogit.optim.objective import LOGITS_BYTES
+from polylogit.optim.sums import LOGITS_BYTES
 from polylogit.optim.threads import chosen_threads, threads
 from polylogit.stored import StoredRows
 from polylogit.training import Fit, Prepared

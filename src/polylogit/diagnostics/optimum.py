@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from polylogit.design import row_slices
+from polylogit.optim.logits import logits_of
 from polylogit.optim.newton import newton
-from polylogit.optim.objective import SoftmaxObjective, contrast_basis, logits_of
+from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.penalty import Ridge
 from polylogit.optim.preconditioner import cholesky
 from polylogit.optim.problem import Evaluation
+from polylogit.optim.sums import contrast_basis
 from polylogit.optim.targets import written_out
 from polylogit.training import Fit, Prepared
 

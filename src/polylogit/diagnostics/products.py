@@ -25,8 +25,9 @@ from torch import Tensor
 
 from polylogit.design import Block, row_slices
 from polylogit.diagnostics.optimum import objective_of
+from polylogit.optim.logits import logits_of
 from polylogit.optim.newton_cg import newton_cg
-from polylogit.optim.objective import SoftmaxObjective, logits_of
+from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.problem import Evaluation, Preconditioner
 from polylogit.optim.targets import written_out
 from polylogit.training import Fit, Prepared

@@ -46,8 +46,8 @@ from torch import Tensor
 from polylogit.optim.collinear import independent
 from polylogit.optim.decrement import Decrement, newton_decrement
 from polylogit.optim.free import with_best_free
-from polylogit.optim.logits import parts
-from polylogit.optim.objective import SoftmaxObjective, logits_of
+from polylogit.optim.logits import logits_of, parts
+from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.penalty import ElasticNet
 from polylogit.optim.problem import Certificate, Evaluation
 

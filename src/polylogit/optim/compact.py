@@ -21,8 +21,9 @@ from torch import Tensor
 from polylogit.design import DenseDesign
 from polylogit.optim.bias import LONGEST_STEP, is_rounding
 from polylogit.optim.cost import Cost
-from polylogit.optim.logits import Logits
-from polylogit.optim.objective import SoftmaxCurvature, SoftmaxObjective, contrast_basis, logits_of
+from polylogit.optim.curvature import SoftmaxCurvature
+from polylogit.optim.logits import Logits, logits_of
+from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.penalty import Ridge
 from polylogit.optim.preconditioner import (
     ClassDiagonalPreconditioner,
@@ -31,6 +32,7 @@ from polylogit.optim.preconditioner import (
     InContrasts,
 )
 from polylogit.optim.problem import Evaluation, Preconditioner
+from polylogit.optim.sums import contrast_basis
 from polylogit.optim.targets import written_out
 
 COMPACT_WORK = 3e6  # multiply-adds of a pass up to which calls cost more

@@ -19,6 +19,7 @@ LOGIT = 2e-8  # seconds for all that a step does to one logit
 PRODUCT, PRODUCT_LOGIT = 4e-5, 2.5e-9  # the same of a Hessian product
 COMPACT_PRODUCT, COMPACT_LOGIT = 5e-5, 1.5e-9  # both where rows are few
 COMPACT_HESSIAN, COMPACT_FLOPS = 1e-4, 3.5e10  # seconds, and flops a second, of one written out
+FEW_PAIRED = 4  # classes: to multiply columns pair by pair takes longer than a matrix for each pair
 NEWTON_STEPS, LBFGS_STEPS = 8, 60  # typical
 MATRICES, STEPS_SAVED = 2, 40  # typical, where the curvature is modelled by a matrix
 WIDEST_GRAM = 4096  # features; beyond, no matrix of D x D is made
@@ -107,6 +108,11 @@ class Cost:
         """Whether the Hessian between `count` parameters takes less than products with it all."""
         part = 2 * self.n_rows * (1 + 1 / self.n_classes) * float(count) ** 2 / FLOPS
         return count <= MOST_WRITTEN and part <= PRODUCTS_SAVED * self.product
+
+    def whole_is_cheaper(self, count: int) -> bool:
+        """Whether a matrix for each pair of few classes is smaller than one of `count` entries."""
+        k, pairs = self.n_classes, self.n_classes * (self.n_classes - 1) / 2
+        return k <= FEW_PAIRED and pairs * self._columns**2 <= (1 + 1 / k) * float(count) ** 2
 
     @property
     def hessian_work(self) -> float:

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from polylogit.optim.cost import MOST_WRITTEN
+from polylogit.optim.curvature import columns_in
 from polylogit.optim.decrement import Decrement, newton_decrement
-from polylogit.optim.objective import SoftmaxObjective, columns_in, contrast_basis
+from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.problem import Evaluation
+from polylogit.optim.sums import contrast_basis
 
 STEPS = 50
 SETTLED = 1e-13  # of the decrement: its square is nothing

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from polylogit.design import Block, Design, lies_by_column, row_slices
+from polylogit.optim.problem import Evaluation
 from polylogit.rooms import Rooms
 
 FEW_CLASSES = 32  # up to here logits lie class by class (benchmarks/products.py)
@@ -57,6 +58,13 @@ class RecomputedLogits:
 
 
 Logits = Tensor | RecomputedLogits
+
+
+def logits_of(at: Evaluation) -> Logits:
+    """The logits Z (N, K) of an evaluation of softmax's F, kept or not."""
+    if not isinstance(at.state, Logits):
+        raise TypeError(f"an evaluation of another problem: its state is {type(at.state).__name__}")
+    return at.state
 
 
 def room(n_rows: int, n_classes: int, dtype: torch.dtype, rooms: Rooms | None = None) -> Tensor:

@@ -30,10 +30,10 @@ from polylogit.optim.compact import CompactObjective, is_compact
 from polylogit.optim.cost import MOST_PARAMETERS, WIDEST_GRAM, Cost
 from polylogit.optim.device import on
 from polylogit.optim.lbfgs import MEMORY, Pairs, lbfgs, models_in
-from polylogit.optim.logits import parts
+from polylogit.optim.logits import logits_of, parts
 from polylogit.optim.newton import newton
 from polylogit.optim.newton_cg import newton_cg
-from polylogit.optim.objective import SoftmaxObjective, contrast_basis, logits_of
+from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.penalty import ElasticNet, Penalty, Ridge
 from polylogit.optim.problem import (
     ROUNDING,
@@ -49,6 +49,7 @@ from polylogit.optim.problem import (
 from polylogit.optim.proximal import proximal_newton
 from polylogit.optim.row_span import RowSpan, fits
 from polylogit.optim.separation import is_separable, separates
+from polylogit.optim.sums import contrast_basis
 from polylogit.optim.targets import Labels, Targets
 from polylogit.optim.threads import chosen_threads, threads
 from polylogit.optim.trail import Trail

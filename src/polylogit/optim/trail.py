@@ -20,8 +20,9 @@ from torch import Tensor
 
 from polylogit.optim.lbfgs import Pairs, remember, repenalised
 from polylogit.optim.line_search import lowest
-from polylogit.optim.logits import Logits
-from polylogit.optim.objective import LogitLine, SoftmaxObjective, logits_of
+from polylogit.optim.lines import LogitLine
+from polylogit.optim.logits import Logits, logits_of
+from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.penalty import Penalty
 from polylogit.optim.preconditioner import Kept
 from polylogit.optim.problem import Evaluation, Line

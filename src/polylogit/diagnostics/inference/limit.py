@@ -18,8 +18,8 @@ from polylogit.diagnostics.inference.ascent import Place, ascend
 from polylogit.diagnostics.inference.likelihood import Likelihood, State
 from polylogit.errors import SolveError
 from polylogit.optim.decrement import Decrement, newton_decrement
-from polylogit.optim.objective import contrast_basis
 from polylogit.optim.separation import separates, undetermined
+from polylogit.optim.sums import contrast_basis
 
 
 @dataclass(frozen=True, eq=False)
