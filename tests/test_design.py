@@ -1,6 +1,7 @@
 """Every block of every design is the standardised matrix, to the last digits."""
 
 import threading
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -370,6 +371,70 @@ def test_what_a_design_has_seen_of_the_columns():
     low, high, mean = design_of(X).seen
     assert (low.tolist(), high.tolist()) == (X.min(0).tolist(), X.max(0).tolist())
     np.testing.assert_allclose(mean, X.mean(0), rtol=1e-13)
+
+
+def deviations(rows, centred):
+    """Root mean squares about the means, or about zero, by exact arithmetic."""
+    exact = np.array([[Fraction(v) for v in row] for row in rows])
+    about = exact - (exact.sum(0) / len(exact) if centred else 0)
+    return np.sqrt([float(v) for v in (about**2).sum(0) / len(exact)])
+
+
+def outlier_first(X):
+    return np.concatenate([X[:1] + 1e3, X[1:]])
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize(
+    ("change", "passes"),
+    [
+        (lambda X: X, 1),
+        (lambda X: 1e-3 * X + 1e9, 1),
+        (outlier_first, 2),  # squares about the first row say little of those about the mean
+        (lambda X: 1e-3 * outlier_first(X), 2),
+        (lambda X: 1e99 * X, 1),
+        (lambda X: 1e-99 * X, 1),
+    ],
+    ids=["plain", "an offset", "an outlier first", "and small", "extremely large", "and small too"],
+)
+def test_scales_are_those_of_the_columns_after_as_few_passes_as_that_takes(
+    change, passes, centred, monkeypatch
+):
+    rows = change(np.random.default_rng(0).normal(size=(4000, 3)))
+    seen, read = [], module._in_double
+    monkeypatch.setattr(module, "_in_double", lambda source: seen.append(1) or read(source))
+    scale = design_of(rows, centred=centred).scale.numpy()
+    np.testing.assert_allclose(scale, deviations(rows, centred), rtol=1e-12)
+    assert len(seen) == passes
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize(
+    ("size", "offset", "sure"),
+    [
+        (1.0, 0.0, True),
+        (1.0, 20.0, True),
+        (1.0, 1e4, False),  # a dense column, all but constant
+        (1e90, 0.0, True),
+        (1e-90, 0.0, True),
+        (1e-150, 0.0, False),  # its squares vanish
+    ],
+)
+def test_scales_of_sparse_columns_are_found_from_sums_where_those_keep_digits(
+    size, offset, sure, centred, monkeypatch
+):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(500, 4)) * (rng.uniform(size=(500, 4)) < 0.1)
+    rows[:, 2] = 0.0  # a word that no row has
+    rows[:, 3] = size * (rng.normal(size=500) + offset)
+    called, second = [], module._sparse_deviations
+    monkeypatch.setattr(module, "_sparse_deviations", lambda *a: called.append(1) or second(*a))
+    monkeypatch.setattr(module, "SMALLEST_SCALE", 0.0)
+    scale = design_of(scipy.sparse.csr_array(rows), centred=centred).scale.numpy()
+    expected = deviations(rows, centred)
+    expected[2] = 1.0
+    np.testing.assert_allclose(scale, expected, rtol=1e-12)
+    assert bool(called) is not (sure or (offset > 0 and not centred))
 
 
 @pytest.mark.parametrize("n_rows", [1, 3, 4, 11, 12])

@@ -50,6 +50,7 @@ SMALLEST_BLOCK = 256  # rows
 WIDE_ENOUGH, TALL = 512, 32  # numbers in such a row, and rows, to go over columns row by row
 WIDE_GRAM, BANDS = 128, 4  # features from which a triangle pays, and its bands
 SMALLEST_SCALE, LARGEST_SCALE = 1e-100, 1e100  # beyond, s*s leaves float64
+SURE, LEAST_SQUARE = 1e-3, 1e-280  # of a mean square: where so much is left, its digits are
 ROUNDED = 1e-12  # of the size of a number: more than standardising it can be off by
 
 Seen = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -311,10 +312,10 @@ class DenseDesign(Design):
         names: Sequence[str] | None,
         device: torch.device,
     ) -> DenseDesign:
-        """Centre and scale by two passes in float64, where the rows are; blocks go to `device`."""
+        """Centre and scale by a pass or two in float64, where the rows are; blocks on `device`."""
         source = _as_tensor(features) if isinstance(features, np.ndarray) else features
-        seen = _extremes_and_means(source)
-        centre, scale, varying = _centre_and_scale(source, seen, centred, names)
+        seen, about_mean = _moments(source)
+        centre, scale, varying = _centre_and_scale(source, seen, about_mean, centred, names)
         varying = None if varying is None else varying.to(device)
         design = cls(source, centre.to(device), scale.to(device), varying)
         design.seen = seen
@@ -451,22 +452,36 @@ def _as_tensor(features: np.ndarray) -> Tensor:
 
 @np.errstate(over="ignore", invalid="ignore")  # as torch: `_checked` sees what comes out
 def _centre_and_scale(
-    source: Tensor | StoredRows, seen: Seen, centred: bool, names: Sequence[str] | None
+    source: Tensor | StoredRows,
+    seen: Seen,
+    about_mean: np.ndarray,
+    centred: bool,
+    names: Sequence[str] | None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """c and s (D,) of the columns, by one more pass in float64, and which vary, if not all do.
+    """c and s (D,) of the columns, and which vary, if not all do.
 
-    torch goes over the rows, numpy over the D numbers, where a call of it is quicker.
+    `about_mean` (D,) is the mean square about the mean, or nan where rounding has taken its digits:
+    then one more pass finds it. torch goes over the rows, numpy over the D numbers, where a call of
+    it is quicker.
     """
     low, high, mean = seen
     # a constant column must come out as exact zeros, and a mean has rounding
     centre = np.where(low == high, low, mean) if centred else np.zeros_like(mean)
     reach = np.maximum(np.abs(low - centre), np.abs(high - centre))
-    unit = np.where(reach > 0, reach, 1.0)  # squares of extreme columns stay finite
-    middle, size, mean_square = torch.from_numpy(centre), torch.from_numpy(unit), np.zeros(len(low))
+    scale = np.sqrt(about_mean if centred else about_mean + np.square(mean))
+    if not ((reach == 0) | np.isfinite(scale)).all():
+        scale = _deviations(source, centre, np.where(reach > 0, reach, 1.0))
+    scale = np.where(reach > 0, scale, 1.0)
+    return torch.from_numpy(centre), torch.from_numpy(_checked(scale, names)), _varying(reach)
+
+
+def _deviations(source: Tensor | StoredRows, centre: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Root mean squares (D,) about `centre`, of columns in units that keep their squares finite."""
+    middle, size, total = torch.from_numpy(centre), torch.from_numpy(unit), np.zeros(len(unit))
     for _, exact in _in_double(source):
-        mean_square += _column_sums(exact.sub_(middle).div_(size).square_())
-    scale = np.where(reach > 0, unit * np.sqrt(mean_square / len(source)), 1.0)
-    return middle, torch.from_numpy(_checked(scale, names)), _varying(reach)
+        total += _column_sums(exact.sub_(middle).div_(size).square_())
+    deviations: np.ndarray = unit * np.sqrt(total / len(source))
+    return deviations
 
 
 def _varying(reach: np.ndarray) -> Tensor | None:
@@ -476,19 +491,25 @@ def _varying(reach: np.ndarray) -> Tensor | None:
     return torch.from_numpy(np.flatnonzero(reach)) if reach.any() else torch.zeros(1).long()
 
 
-def _extremes_and_means(source: Tensor | StoredRows) -> Seen:
-    """Columns' minima, maxima and means (D,); means are taken about the first row in float64.
+@np.errstate(over="ignore", invalid="ignore")
+def _moments(source: Tensor | StoredRows) -> tuple[Seen, np.ndarray]:
+    """What one pass sees of the columns, and their mean squares about their means (D,).
 
-    So an offset of 1e9 loses no digit.
+    Sums are taken about the first row in float64, so an offset of 1e9 loses no digit; nan where the
+    first row is so far from the mean that the squares about the mean would lose some.
     """
     first = _part(source, slice(0, 1))[0].double()
     low = high = first.numpy()
-    total = np.zeros(len(low))
+    total, squares = np.zeros(len(low)), np.zeros(len(low))
     for part, exact in _in_double(source):
         low = np.minimum(low, _by_column(torch.amin, part).double().numpy())
         high = np.maximum(high, _by_column(torch.amax, part).double().numpy())
         total += _column_sums(exact.sub_(first))
-    return low, high, first.numpy() + total / len(source)
+        squares += _column_sums(exact.square_())
+    shift, about_first = total / len(source), squares / len(source)
+    about_mean = about_first - np.square(shift)
+    sure = about_mean >= np.maximum(SURE * about_first, LEAST_SQUARE)
+    return (low, high, first.numpy() + shift), np.where(sure, about_mean, np.nan)
 
 
 def _by_column(extreme: Callable[[Tensor, int], Tensor], rows: Tensor) -> Tensor:
@@ -594,6 +615,42 @@ class SparseBlock(Block):
         return torch.float64 if self.features.dtype == np.float64 else torch.float32
 
 
+@np.errstate(over="ignore", invalid="ignore")
+def _sparse_moments(
+    features: scipy.sparse.csr_array, values: np.ndarray, centred: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means, or zeros, and root mean squares about them (D,); nan where rounding has taken digits.
+
+    A column of zeros has a root mean square of 0.
+    """
+    n_rows, n_features = features.shape
+    mean = np.bincount(features.indices, values, n_features) * (centred / n_rows)
+    mean_square = np.bincount(features.indices, np.square(values), n_features) / n_rows
+    about_mean = mean_square - np.square(mean)
+    sure = about_mean >= np.maximum(SURE * mean_square, LEAST_SQUARE)
+    if not sure.all():  # most often, words that no row has
+        nothing = np.bincount(features.indices, values != 0, n_features) == 0
+        sure, about_mean = sure | nothing, np.where(nothing, 0.0, about_mean)
+    return mean, np.sqrt(np.where(sure, about_mean, np.nan))
+
+
+def _sparse_deviations(
+    features: scipy.sparse.csr_array, values: np.ndarray, centred: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same, deviation by deviation; 0 where a column is constant but for rounding."""
+    n_rows, n_features = features.shape
+    stored = np.bincount(features.indices, minlength=n_features)
+    unit = np.zeros(n_features)
+    np.maximum.at(unit, features.indices, np.abs(values))
+    unit[unit == 0] = 1.0
+    relative = values / unit[features.indices]
+    mean = np.bincount(features.indices, relative, n_features) * (centred / n_rows)
+    deviation = np.square(relative - mean[features.indices])
+    variance = np.bincount(features.indices, deviation, n_features)
+    variance = (variance + (n_rows - stored) * np.square(mean)) / n_rows
+    return mean * unit, np.where(variance > 1e-30, unit * np.sqrt(variance), 0.0)
+
+
 def _as_torch(matrix: scipy.sparse.csr_array) -> Tensor:
     """The same numbers for torch, which multiplies them on all of its threads."""
     _hear_that_csr_is_in_beta()
@@ -664,21 +721,12 @@ class SparseDesign(Design):
         cls, features: scipy.sparse.csr_array, centred: bool, names: Sequence[str] | None
     ) -> SparseDesign:
         """Centre and scale from the stored entries; the zeros are counted, not visited."""
-        n_rows, n_features = features.shape
-        stored = np.bincount(features.indices, minlength=n_features)
         values = features.data.astype(np.float64)
-        unit = np.zeros(n_features)
-        np.maximum.at(unit, features.indices, np.abs(values))
-        unit[unit == 0] = 1.0
-        relative = values / unit[features.indices]
-        mean = np.bincount(features.indices, relative, n_features) * (centred / n_rows)
-        deviation = np.square(relative - mean[features.indices])
-        variance = np.bincount(features.indices, deviation, n_features)
-        variance = (variance + (n_rows - stored) * np.square(mean)) / n_rows
-        # less than rounding: the column is constant
-        scale = np.where(variance > 1e-30, unit * np.sqrt(variance), 1.0)
-        checked = torch.from_numpy(_checked(scale, names))
-        return cls(features, torch.from_numpy(mean * unit), checked)
+        centre, scale = _sparse_moments(features, values, centred)
+        if not np.isfinite(scale).all():
+            centre, scale = _sparse_deviations(features, values, centred)
+        checked = torch.from_numpy(_checked(np.where(scale > 0, scale, 1.0), names))
+        return cls(features, torch.from_numpy(centre), checked)
 
     @property
     def entries(self) -> float:
