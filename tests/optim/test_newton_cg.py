@@ -1,6 +1,8 @@
 """Newton-CG on problems that are no softmax at all."""
 
 import itertools
+import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ def test_conjugate_gradients_solve_the_system(monkeypatch):
     monkeypatch.setattr(module, "FORCING", 1e-12)
     bowl = Bowl(seed=0)
     at = bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64))
-    step = conjugate_gradients(
+    step, _ = conjugate_gradients(
         bowl.curvature(at), bowl.preconditioner(at), at.gradient, torch.float64
     )
     torch.testing.assert_close(step, bowl.solution, rtol=1e-9, atol=1e-9)
@@ -25,7 +27,7 @@ def test_the_residual_falls_as_far_as_was_asked(fast):
     bowl = Bowl(seed=3)
     at = bowl.evaluate(torch.ones(2, 3, dtype=torch.float64))
     curvature, precondition = bowl.curvature(at), bowl.preconditioner(at)
-    step = conjugate_gradients(curvature, precondition, at.gradient, fast)
+    step, _ = conjugate_gradients(curvature, precondition, at.gradient, fast)
     left = at.gradient + curvature.product(step)
     size = (left * precondition(left)).sum() / (at.gradient * precondition(at.gradient)).sum()
     assert float(size) <= module.FORCING**2 * 1.001
@@ -36,8 +38,51 @@ def test_a_vanished_gradient_gives_no_direction():
     bowl = Bowl(seed=0)
     at = bowl.evaluate(bowl.solution)
     nothing = torch.zeros_like(at.gradient)
-    step = conjugate_gradients(bowl.curvature(at), bowl.preconditioner(at), nothing, torch.float32)
+    step, _ = conjugate_gradients(
+        bowl.curvature(at), bowl.preconditioner(at), nothing, torch.float32
+    )
     assert torch.equal(step, nothing)
+
+
+class Exact:
+    """The inverse of a Hessian."""
+
+    def __init__(self, hessian):
+        self.hessian = hessian
+
+    def __call__(self, residual):
+        return torch.linalg.solve(self.hessian, residual.reshape(-1)).reshape(residual.shape)
+
+    def curvature(self, direction):
+        return (self.hessian @ direction.reshape(-1)).reshape(direction.shape)
+
+
+def test_where_the_preconditioner_is_the_hessian_one_product_is_enough():
+    bowl, asked = Bowl(seed=1), []
+    at = bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64))
+    counted = SimpleNamespace(product=lambda d: asked.append(d) or bowl.curvature(at).product(d))
+    step, products = conjugate_gradients(counted, Exact(bowl.A), at.gradient, torch.float64)
+    torch.testing.assert_close(step, bowl.solution, rtol=1e-9, atol=1e-9)
+    assert products == len(asked) == 1
+
+
+def renewals(dear, steps=9):
+    toy, made = LogCosh(), []
+
+    def exact(at):
+        made.append(at)
+        return Exact(toy.hessian(at.point))
+
+    toy.preconditioner = exact
+    *_, last = itertools.islice(newton_cg(toy, toy.evaluate(toy.far), dear=dear), steps)
+    assert last.value - toy.lowest < 1e-10
+    return len(made)
+
+
+def test_a_preconditioner_is_renewed_once_products_have_cost_as_much():
+    assert renewals(0) == 9  # which is every step
+    assert 1 < renewals(6) < 9
+    assert renewals(math.inf) == 1
 
 
 def test_float32_steering_still_reaches_the_float64_optimum():
@@ -53,6 +98,6 @@ def test_damping_solves_the_damped_system(monkeypatch):
     bowl = Bowl(seed=2)
     at = bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64))
     M = bowl.preconditioner(at)
-    step = conjugate_gradients(bowl.curvature(at), M, at.gradient, torch.float64, 0.5)
+    step, _ = conjugate_gradients(bowl.curvature(at), M, at.gradient, torch.float64, 0.5)
     left = at.gradient + bowl.curvature(at).product(step) + 0.5 * M.curvature(step)
     torch.testing.assert_close(left, torch.zeros_like(left), rtol=0, atol=1e-9)

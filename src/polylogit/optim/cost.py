@@ -100,6 +100,12 @@ class Cost:
         return MATRICES * (self._gram * FLOPS / COMPACT_FLOPS + self._inverse) / self.product
 
     @property
+    def model_in_products(self) -> float:
+        """How many products take as long as one model of the curvature; 0 where rows are few."""
+        widest = self.n_features > WIDEST_GRAM
+        return 0.0 if self.compact or widest else (self._gram + self._inverse) / self.product
+
+    @property
     def proof_in_products(self) -> float:
         """How many Hessian products take as long as a bound by one D x D matrix in float64."""
         return (2 * self._gram + self._inverse) / self.product

@@ -7,7 +7,8 @@
 4. Where the step had to be short, the quadratic model was wrong: rows that are badly mispredicted
    have a large gradient and no curvature. Then the model is damped by mu M, with M the curvature
    of the preconditioner (Levenberg, Quart. Appl. Math. 2 (1944)); mu fades as steps succeed.
-5. The preconditioner is renewed with every step, for the probabilities have moved.
+5. The preconditioner is renewed, for the probabilities have moved, once the products beyond those
+   of its first step have taken as long as a new one does.
 """
 
 from __future__ import annotations
@@ -25,14 +26,22 @@ FORCING = 0.1
 MOST_PRODUCTS = 200
 
 
-def newton_cg(problem: Problem, at: Evaluation, fast: torch.dtype = torch.float64) -> Solver:
-    """Ever better points after `at`; ends where no direction leads down any more."""
-    damping = 0.0
+def newton_cg(
+    problem: Problem, at: Evaluation, fast: torch.dtype = torch.float64, dear: float = 0.0
+) -> Solver:
+    """Ever better points after `at`; ends where no direction leads down any more.
+
+    A preconditioner takes as long as `dear` Hessian products.
+    """
+    damping, spent, fewest = 0.0, math.inf, 0
     while True:
-        precondition = problem.preconditioner(at)
-        direction = conjugate_gradients(
+        if renewed := spent >= dear:
+            precondition, spent = problem.preconditioner(at), 0.0
+        direction, products = conjugate_gradients(
             problem.curvature(at), precondition, at.gradient, fast, damping
         )
+        fewest = products if renewed else fewest
+        spent += max(0, products - fewest)
         slope = float((at.gradient * direction).sum())
         if not slope < 0:
             return
@@ -49,26 +58,32 @@ def conjugate_gradients(
     gradient: Tensor,
     fast: torch.dtype,
     damping: float = 0.0,
-) -> Tensor:
-    """A float64 d with (H + damping M) d close to -g; recurrences in `fast`, on g of length 1."""
+) -> tuple[Tensor, int]:
+    """A float64 d with (H + damping M) d close to -g, and how many products that took.
+
+    Recurrences run in `fast`, on g of length 1.
+    """
     length = float(gradient.norm())
     if not math.isfinite(length) or length == 0:
-        return torch.zeros_like(gradient)
+        return torch.zeros_like(gradient), 0
     residual = (-gradient / length).to(fast)
     solution = torch.zeros_like(residual)
     z = precondition(residual)
     search, energy = z, float((residual * z).sum())
-    enough = FORCING**2 * energy
-    for _ in range(MOST_PRODUCTS):
+    enough, products = FORCING**2 * energy, 0
+    while products < MOST_PRODUCTS:
         image = curvature.product(search)
+        products += 1
         if damping:
             image = image + damping * precondition.curvature(search)
         bend = float((search * image).sum())
-        if bend <= 0 or energy <= enough:
+        if bend <= 0:
             break
         solution = solution + (energy / bend) * search
         residual = residual - (energy / bend) * image
         z = precondition(residual)
         energy, last = float((residual * z).sum()), energy
+        if energy <= enough:
+            break
         search = z + (energy / last) * search
-    return length * solution.double()
+    return length * solution.double(), products

@@ -357,7 +357,7 @@ class _Run:
         self.local = not (objective.penalised or isinstance(objective.ridge, ElasticNet))
         self.aim = settings.tol * self._share_of_tol(cost)
         self.worth, self.dear = cost.hessian_in_products, cost.gram_in_steps
-        self.proof = cost.proof_in_products
+        self.proof, self.dear_in_products = cost.proof_in_products, cost.model_in_products
 
     def _share_of_tol(self, cost: Cost) -> float:
         """Where to go on to once the gap is small enough."""
@@ -519,6 +519,8 @@ class _Run:
             return lbfgs(objective, self.at, self.pairs, self.stage.dtype, self.dear)
         if self.stage is _NEWTON and not objective.penalised:  # nothing else curves F
             objective = objective.exactly()
+        if self.stage is _NEWTON_CG:
+            return newton_cg(objective, self.at, dear=self.dear_in_products)
         return self.stage.solver(objective, self.at)
 
     def _certified(self, gap: float, fall: float) -> bool:
