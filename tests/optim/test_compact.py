@@ -119,6 +119,21 @@ def test_a_matrix_once_the_passes_have_taken_as_long(pair):
     torch.testing.assert_close(model.curvature(direction), expected, rtol=1e-11, atol=1e-13)
 
 
+def test_a_matrix_serves_while_the_rows_curve_about_as_much(pair):
+    plain, compact, point, direction = pair
+    compact.tally.passes += 1000
+    at = compact.evaluate(point)
+    compact.preconditioner(at)
+    before, near = compact.tally.passes, compact.evaluate(point + 0.01 * direction)
+    model = compact.preconditioner(near)
+    assert compact.tally.passes == before + 1  # the evaluation
+    apart = plain.preconditioner(plain.evaluate(near.point)).curvature(direction)
+    torch.testing.assert_close(model.curvature(direction), apart, rtol=0.05, atol=0.05)
+    flat, before = compact.evaluate(30 * point), compact.tally.passes  # hardly any row curves F
+    compact.preconditioner(flat)
+    assert compact.tally.passes == before + 1
+
+
 def test_rows_in_several_blocks_make_one_matrix(pair, monkeypatch):
     plain, compact, point, _ = pair
     monkeypatch.setattr(designs, "SMALLEST_BLOCK", 7)

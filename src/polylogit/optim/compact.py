@@ -30,6 +30,7 @@ from polylogit.optim.preconditioner import (
     DiagonalPreconditioner,
     GramPreconditioner,
     InContrasts,
+    Kept,
 )
 from polylogit.optim.problem import Evaluation, Preconditioner
 from polylogit.optim.sums import contrast_basis
@@ -90,9 +91,9 @@ class CompactObjective(SoftmaxObjective):
     def preconditioner(self, at: Evaluation) -> Preconditioner:
         """The diagonal of the Hessian; a matrix once the passes have taken as long as that does."""
         p = self._rounded(_probabilities(at))
-        self.tally.passes += 1
-        if self.tally.passes > self.cost.matrix_in_products:
+        if self.tally.passes >= self.cost.matrix_in_products:
             return self._matrix_model(p)
+        self.tally.passes += 1
         columns, shares, _ = self._quick
         two = self.n_classes == 2  # which have one contrast, of the sum of both
         spreads = (2 * p[:1] * p[1:] if two else p - p * p) * shares
@@ -104,12 +105,22 @@ class CompactObjective(SoftmaxObjective):
         )
 
     def _matrix_model(self, p: np.ndarray) -> GramPreconditioner:
-        """What the contrasts curve on average, as in `SoftmaxObjective`."""
+        """What the contrasts curve on average, as in `SoftmaxObjective`; kept while it is right."""
         columns, shares, _ = self._quick
         spread = (1 - (p * p).sum(0)) * shares / (self.n_classes - 1)
-        gram = ((columns * spread) @ columns.T).astype(np.float64, copy=False)
-        gram.flat[:: len(gram) + 1] += self._ridge
-        return GramPreconditioner(torch.from_numpy(gram))
+
+        def gram() -> Tensor:
+            self.tally.passes += 1
+            sums = (columns * spread) @ columns.T
+            return torch.from_numpy(sums.astype(np.float64, copy=False))
+
+        sums = self._kept.renewed(float(spread.sum()), gram)
+        return GramPreconditioner(sums + torch.diag(self.ridge_columns()))
+
+    @cached_property
+    def _kept(self) -> Kept:
+        """The sums of the last matrix, of this fit or of one before it."""
+        return self.kept or Kept()
 
     def weight_energy(self, gradient: Tensor) -> float:
         """R*(dF/dV)."""
