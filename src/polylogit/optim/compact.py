@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -77,7 +77,8 @@ class CompactObjective(SoftmaxObjective):
     def evaluate(self, point: Tensor) -> Evaluation:
         """F and its gradient in one pass."""
         z = self._logits_along(point)
-        return self._evaluated(point, z if self.offsets is None else z + self.offsets.numpy().T)
+        z = z if self.offsets is None else z + self.offsets.numpy().T
+        return self._evaluated(point, _shares_of(z))
 
     def line(self, at: Evaluation, direction: Tensor) -> CompactLine:
         """F along a line; the logits' own direction is the only product with X."""
@@ -147,7 +148,7 @@ class CompactObjective(SoftmaxObjective):
             point = at.point.clone()
             point[:, -1] += torch.from_numpy(step)
             along = self._contrasts @ step
-            at = self._evaluated(point, _by_class(at) + along[:, None])
+            at = self._evaluated(point, _shares_of(_by_class(at) + along[:, None]))
         return at
 
     def _bias_step(self, at: Evaluation) -> np.ndarray:
@@ -177,15 +178,15 @@ class CompactObjective(SoftmaxObjective):
         return _by_row(self._logits_along(point))
 
     def _balanced(self, point: Tensor, logits: Logits) -> Evaluation:
-        return self.with_best_bias(self._evaluated(point, cast("Tensor", logits).T.numpy()))
+        known = _shares_of(cast("Tensor", logits).T.numpy())
+        return self.with_best_bias(self._evaluated(point, known))
 
-    def _evaluated(self, point: Tensor, z: np.ndarray) -> CompactEvaluation:
-        """F and its gradient where the logits z (K, N) are known.
+    def _evaluated(self, point: Tensor, known: _Shares) -> CompactEvaluation:
+        """F and its gradient where logits and probabilities are known.
 
         The loss is sum_i s_i [log sum_k exp(z_ik - max_i) + t_i.(max_i - z_i)], both terms >= 0.
         """
-        below = z - z.max(0)
-        p, total = _shares_of(below)
+        z, below, p, total = known
         residuals = self._contrasts.T @ (p * self._shares - self._targets)
         u = point.numpy()
         pull = u * self._ridge
@@ -297,11 +298,13 @@ class CompactLine:
         pull = ahead * objective._ridge
         self.pull = float(np.vdot(pull, at.point.numpy()))
         self.bend = float(np.vdot(pull, ahead))
+        self._tried = math.nan
 
     def slope(self, t: float) -> float:
         """sum_i s_i (p_i - t_i).dz_i, with the ridge."""
         problem, dz = self.objective, self.change
-        self._weighted = _softmax(self._logits(t)) * dz
+        self._tried, self._known = t, _shares_of(self._logits(t))
+        self._weighted = self._known.probabilities * dz
         self._mean = self._weighted.sum(0)
         slope = self._mean @ problem._shares - np.vdot(problem._targets, dz)
         return float(slope) + self.pull + t * self.bend
@@ -313,7 +316,8 @@ class CompactLine:
 
     def evaluate(self, t: float) -> Evaluation:
         """F and its gradient there."""
-        return self.objective._evaluated(self.at.point + t * self.direction, self._logits(t))
+        known = self._known if t == self._tried else _shares_of(self._logits(t))
+        return self.objective._evaluated(self.at.point + t * self.direction, known)
 
     def _logits(self, t: float) -> np.ndarray:
         return _by_class(self.at) + t * self.change
@@ -357,17 +361,21 @@ class CompactCurvature(SoftmaxCurvature):
         return torch.from_numpy(hessian)
 
 
-def _shares_of(below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """softmax (K, N) of logits whose largest in a row is 0, and the sums of their exp (N,)."""
+class _Shares(NamedTuple):
+    """Logits (K, N), how far they lie below the largest of their row, and their softmax."""
+
+    logits: np.ndarray
+    below: np.ndarray
+    probabilities: np.ndarray
+    total: np.ndarray  # (N,), of exp(below)
+
+
+def _shares_of(z: np.ndarray) -> _Shares:
+    below = z - z.max(0)
     p = np.exp(below)
     total = p.sum(0)
     p /= total
-    return p, total
-
-
-def _softmax(z: np.ndarray) -> np.ndarray:
-    """P (K, N) of logits (K, N)."""
-    return _shares_of(z - z.max(0))[0]
+    return _Shares(z, below, p, total)
 
 
 def _by_row(matrix: np.ndarray) -> Tensor:
@@ -384,4 +392,4 @@ def _by_class(at: Evaluation) -> np.ndarray:
 def _probabilities(at: Evaluation) -> np.ndarray:
     """softmax of the logits (K, N) of a point."""
     known = at.probabilities if isinstance(at, CompactEvaluation) else None
-    return _softmax(_by_class(at)) if known is None else known
+    return _shares_of(_by_class(at)).probabilities if known is None else known
