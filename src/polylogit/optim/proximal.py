@@ -262,11 +262,13 @@ def _by_products(product: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tenso
         for _ in range(MOST_PRODUCTS):
             image = torch.where(kept, product(search), 0.0)
             bend = float(search @ image)
-            if not bend > 0 or energy <= 1e-2 * first:
+            if not bend > 0:
                 break
             solution = solution + (energy / bend) * search
             residual = residual - (energy / bend) * image
             energy, last = float(residual @ residual), energy
+            if energy <= 1e-2 * first:
+                break
             search = residual + (energy / last) * search
         return solution
 
