@@ -11,6 +11,7 @@ from oracle import KINDS, optimum, problem, random_point, slow_optimum
 from sklearn.datasets import load_iris
 
 from polylogit.design import design_of
+from polylogit.optim import certificate as module
 from polylogit.optim.certificate import (
     _kinked_gap,
     _scales,
@@ -51,6 +52,58 @@ def test_the_duality_gap_bounds_the_excess(kind, intercept, alpha):
         assert point.value <= at.value + SLACK
         tight.append(certificate.gap)
     assert tight[-1] < 1e-12
+
+
+def off_balance(objective, size, seed):
+    """Points whose classes lack, or have too much, about `size` of their mass."""
+    draw = torch.Generator().manual_seed(seed)
+    point = objective.balanced(random_point_of(objective, draw)).point
+    move = torch.randn(objective.n_classes, generator=draw, dtype=torch.float64)
+    point[:, -1] += objective.contract((size * (move - move.mean()))[:, None]).squeeze(1)
+    return objective.evaluate(point)
+
+
+def random_point_of(objective, draw):
+    start = objective.start()
+    return start + 0.5 * torch.randn(start.shape, generator=draw, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-7, 1e-4, 1e-2])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rows", ["dense", "sparse"])
+def test_near_the_best_bias_the_gap_is_bounded_without_a_pass(size, kind, rows, monkeypatch):
+    monkeypatch.setattr(module, "NEARLY", 1.0)  # whatever it is, the bound has to hold
+    monkeypatch.setattr(module, "MARGIN", 1.1)
+    monkeypatch.setattr(SoftmaxObjective, "bounds_bias", True)
+    p = problem(kind, d=9, alpha=0.01, contrasts=True, rows=rows, alike=True)
+    for seed in range(8):
+        at = off_balance(p.objective, size, seed)
+        passes = p.objective.tally.passes
+        kept, certificate = certify(p.objective, at, enough=math.inf)
+        assert (kept, p.objective.tally.passes) == (at, passes)
+        best, exact = certify(p.objective, at)
+        assert p.objective.tally.passes > passes
+        assert certificate.gap >= exact.gap + at.value - best.value - SLACK
+        if size <= 1e-7:
+            assert certificate.gap <= (1 + 1e4 * size) * exact.gap + SLACK
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"enough": 1e-12},  # which it does not prove
+        {"size": 1e-5},
+        {"alike": False},  # mean squares of columns are those of rows that weigh the same
+        {"d": 4},  # a look at all pairs of classes costs as much as a pass
+    ],
+)
+def test_elsewhere_the_bias_becomes_the_best(change):
+    options = {"enough": 1e6, "size": 1e-8, "alike": True, "d": 9} | change
+    p = problem(d=options["d"], contrasts=True, alike=options["alike"])
+    at = off_balance(p.objective, options["size"], 0)
+    best, certificate = certify(p.objective, at, enough=options["enough"])
+    assert best is not at
+    assert certificate == certify(p.objective, at)[1]
 
 
 def kinked(p, share, factors=1.0, offsets=None):

@@ -288,16 +288,21 @@ def test_a_hessian_is_written_out_once_it_costs_less_than_the_last_step(monkeypa
     assert sum(passes > module.MANY_PRODUCTS + 0.5) == 1  # the step that was too dear
 
 
-@pytest.mark.parametrize(("settled", "reads"), [(1e-5, 2), (0.0, 3)])
-def test_what_float32_has_found_is_proven_by_two_reads(settled, reads, monkeypatch):
+@pytest.mark.parametrize(("dear", "reads"), [(False, 1), (True, 2)])
+@pytest.mark.parametrize(("settled", "looks"), [(1e-5, 0), (0.0, 1)])
+def test_what_float32_has_found_is_proven_by_a_read_or_two(
+    dear, reads, settled, looks, monkeypatch
+):
     monkeypatch.setattr(module, "FAST_WORK", 0)
+    if dear:  # to look at all logits
+        monkeypatch.setattr(objective_module.SoftmaxObjective, "bounds_bias", False)
     monkeypatch.setattr(sums_module, "BALANCED", 0.0)  # never so good that it stops by that
     monkeypatch.setattr(sums_module, "SETTLED", {torch.float32: settled})
     solution = run(*WINE, solver="lbfgs")
     assert solution.certified
     last = solution.statistics.history[-2]
     proof = solution.statistics.passes - last.passes
-    assert proof == reads  # logits and gradient in float64; before, if due, a look at the best bias
+    assert proof == reads + looks  # in float64; before, if due, a look at the best bias
 
 
 def test_a_look_at_the_best_bias_that_does_not_end_it_is_not_lost(monkeypatch):
@@ -357,10 +362,25 @@ def test_what_is_slow_in_float32_is_not_tried_again_in_float64(monkeypatch):
     monkeypatch.setattr(module, "PACE", 10)
     solution, passed = stages_of(lambda: run(*hard(), alpha=1e-6), monkeypatch)
     assert solution.certified
-    assert passed == [("lbfgs", torch.float32), ("newton-cg", torch.float64)]
+    assert passed[0] == ("lbfgs", torch.float32)
+    assert set(passed[1:]) == {("newton-cg", torch.float64)}
     alone, passed = stages_of(lambda: run(*hard(), alpha=1e-4, solver="lbfgs"), monkeypatch)
     assert alone.certified
     assert passed == [("lbfgs", torch.float32), ("lbfgs", torch.float64)]  # there is no other
+
+
+def test_where_products_in_float32_lead_nowhere_they_are_made_in_float64(monkeypatch):
+    tried, newton_cg = [], module.newton_cg
+
+    def lost_in_float32(problem, at, **options):
+        tried.append(problem.fast)
+        if problem.fast == torch.float64:
+            yield from newton_cg(problem, at, **options)
+
+    monkeypatch.setattr(module, "is_compact", lambda _: False)
+    monkeypatch.setattr(module, "newton_cg", lost_in_float32)
+    assert run(*WINE, solver="newton-cg").certified
+    assert tried == [torch.float32, torch.float64]
 
 
 def test_after_the_first_diagonals_correlated_columns_get_their_matrix(monkeypatch):

@@ -77,7 +77,8 @@ def conjugate_gradients(
         if damping:
             image = image + damping * precondition.curvature(search)
         bend = float((search * image).sum())
-        if bend <= 0:
+        if bend <= 0:  # rounding, for F is convex: so far the model holds
+            solution = solution if products > 1 else search
             break
         solution = solution + (energy / bend) * search
         residual = residual - (energy / bend) * image

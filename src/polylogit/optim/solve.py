@@ -405,7 +405,15 @@ class _Run:
             status = self._approach() if rough else self._prove()
             if status is not None:
                 return status
+        if self._was_blurred():
+            self.objective = self.objective.exactly()
+            return self._prove() or self._end()
         return self._end()
+
+    def _was_blurred(self) -> bool:
+        """Whether nothing may have moved for its products in float32 alone."""
+        steered = self.stage is _NEWTON_CG and self.objective.fast == torch.float32
+        return steered and self.proven is None
 
     def _was_slow(self, stage: _Stage) -> bool:
         """Whether the same solver was slow in float32 already, and there is another."""
@@ -415,7 +423,7 @@ class _Run:
         """Whether the end of the last solve is close enough to this optimum too."""
         if self.left is None or estimate(self.objective, self.left) > self.settings.tol:
             return False
-        best, certificate = certify(self.objective, self.left)
+        best, certificate = certify(self.objective, self.left, enough=self.settings.tol)
         if certificate.gap > self.settings.tol:
             return False
         self.at, self.proven = best, _Proof(best, best, certificate)
@@ -511,6 +519,8 @@ class _Run:
             return objective.recast(self.at)
         if self.at.state is None or logits_of(self.at).dtype == objective.dtype:
             return objective.evaluate(self.at.point)
+        if objective.bounds_bias and isinstance(logits_of(self.at), Tensor):
+            return objective.nearly_balanced(self.at)
         self.balanced = objective.balanced(self.at.point)
         return self.balanced
 
@@ -528,7 +538,7 @@ class _Run:
         tol = self.settings.tol
         if gap <= tol:
             known = self.at is self.balanced
-            best, certificate = certify(self.objective, self.at, balanced=known)
+            best, certificate = certify(self.objective, self.at, balanced=known, enough=tol)
             if not (certificate.proven or self.refuted):
                 self._refuse_separated()  # sooner than weights that grow until they overflow
                 self.refuted = True

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ from polylogit.optim.targets import Targets
 from polylogit.rooms import Rooms
 
 LOGITS_BYTES = 2**28  # of one matrix of logits; a line search keeps four, or none
+NEARLY_BEST = 2  # steps to a best bias of logits that are rounded themselves
 FEW_BESIDE = 32  # classes for which the bias is settled however few the features are
 
 Reduce = Callable[[Tensor], Tensor]
@@ -181,6 +182,29 @@ class SoftmaxSums:
         if not self.intercept:
             return self.evaluate(point)
         return self._balanced_unkept(point, self._recomputed(point))
+
+    def nearly_balanced(self, at: Evaluation) -> Evaluation:
+        """F and its gradient in one pass at V and the best bias that the logits of `at` tell of.
+
+        In float32 these tell of it to some eight digits.
+        """
+        logits = cast("Tensor", logits_of(at)).double()
+        shift = best_bias_shift(logits, self.mass, self.weights, BiasCurvature(), steps=NEARLY_BEST)
+        return self.evaluate(self._with_bias(at.point, shift))
+
+    def bias_shift(self, at: Evaluation) -> Tensor:
+        """Newton's step (K,) from the bias of `at` to its best, without a pass."""
+        known = self.mass, self.weights, BiasCurvature()
+        return best_bias_shift(logits_of(at), *known, steps=1)
+
+    @property
+    def bounds_bias(self) -> bool:
+        """Whether a bias near its best can be bounded, and that costs less than a pass.
+
+        The bound is for rows that weigh the same; it looks at all logits and at pairs of classes.
+        """
+        few = 2 * self.n_classes <= self.design.entries / self.design.n_rows
+        return few and self.intercept and self.keeps_logits and self.alike is not None
 
     def balanced_known(self, point: Tensor, logits: Tensor) -> Evaluation:
         """As `balanced` where Z (N, K) is known already: half the products. Z is used up."""
