@@ -90,7 +90,8 @@ def test_a_fit_of_streamed_rows_has_the_same_optimum(kind, written):
     whole = polylogit.fit(read(path, target="species"), C=0.01).solution
     solution = polylogit.fit(read(path, target="species", memory="10"), C=0.01).solution
     assert solution.certified
-    assert abs(solution.objective - whole.objective) <= whole.certificate.gap + 1e-14
+    gap = max(solution.certificate.gap, whole.certificate.gap)
+    assert abs(solution.objective - whole.objective) <= gap + 1e-14
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "arrow"])

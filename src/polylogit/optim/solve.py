@@ -423,7 +423,7 @@ class _Run:
         """Whether the end of the last solve is close enough to this optimum too."""
         if self.left is None or estimate(self.objective, self.left) > self.settings.tol:
             return False
-        best, certificate = certify(self.objective, self.left, enough=self.settings.tol)
+        best, certificate = certify(self.objective, self.left)
         if certificate.gap > self.settings.tol:
             return False
         self.at, self.proven = best, _Proof(best, best, certificate)
@@ -538,7 +538,8 @@ class _Run:
         tol = self.settings.tol
         if gap <= tol:
             known = self.at is self.balanced
-            best, certificate = certify(self.objective, self.at, balanced=known, enough=tol)
+            enough = tol if self.aim == tol else 0.0  # where steps are cheap, digits are too
+            best, certificate = certify(self.objective, self.at, balanced=known, enough=enough)
             if not (certificate.proven or self.refuted):
                 self._refuse_separated()  # sooner than weights that grow until they overflow
                 self.refuted = True
