@@ -271,6 +271,21 @@ def test_what_the_decrement_does_not_prove_goes_on(monkeypatch):
     assert solution.certificate.kind == "duality"
 
 
+@pytest.mark.usefixtures("dear")
+@pytest.mark.parametrize("options", [{"solver": "lbfgs"}, {"l1_ratio": 0.5}], ids=str)
+def test_no_other_solver_ends_by_the_decrement(options, monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "certify_roughly", lambda *_: asked.append(1) or module.NONE)
+    X, y, alpha = uneven(500, 3)
+    settings = Settings(tol=1e-18, solver=options.get("solver", "auto"))
+    solution = solve(
+        design_of(X), Labels(torch.from_numpy(y), 3), torch.ones(500, dtype=torch.float64),
+        n_classes=3, alpha=alpha, l1_ratio=options.get("l1_ratio", 0.0), settings=settings,
+    )  # fmt: skip
+    assert solution.status is Status.STALLED
+    assert not asked
+
+
 def test_where_steps_are_cheap_they_are_waited_for():
     X, y, alpha = uneven(2000, 3)
     assert run(X, y, alpha).certificate.kind == "duality"

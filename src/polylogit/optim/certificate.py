@@ -102,7 +102,7 @@ def _gap_near_balance(objective: SoftmaxObjective, at: Evaluation) -> float:
         return math.inf
     shift = objective.bias_shift(at)
     spread = float(shift.max() - shift.min())
-    if not spread <= MARGIN - 1:
+    if not 2 * spread <= MARGIN - 1:
         return math.inf
     fall = MARGIN * max(0.0, -float(shift @ slope))
     moved = 0.5 * MARGIN * fall * float(objective.ridge.strength.reciprocal().sum())

@@ -564,7 +564,7 @@ class _Run:
             return False
         near = {_NEWTON: NEAR * math.sqrt(tol), _NEWTON_CG: LEFT * tol}
         step = self._last_step() + (self.worth if self.stage is _NEWTON else 0.0)
-        return fall <= near.get(self.stage, 0.0) and self.proof <= step
+        return fall <= near.get(self.stage, -math.inf) and self.proof <= step
 
     def _last_step(self) -> int:
         """Passes that it took."""
