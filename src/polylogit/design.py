@@ -38,6 +38,7 @@ from polylogit.thin_product import is_quick_in_rows, times_transposed, transpose
 # of one standardised block, so that the second product finds it in cache: with fewer blocks there
 # is less to do between products, with larger ones less room for what is made of them
 BLOCK_BYTES = min(16 * 2**20, max(4 * 2**20, cache_bytes() // 3))
+STORED_BYTES = 4 * 2**20  # the same of rows that stay in a file, for the sake of memory
 COPY_BYTES = 2**28  # of a standardised float64 copy; beyond, blocks are made when asked for
 SMALL_COPY, FEW_PASSES = 2**22, 8  # bytes up to which, passes from which a copy pays for proofs
 PRODUCTS_BYTES = 2**28  # of products of columns that are kept for a written-out Hessian
@@ -404,6 +405,9 @@ class StreamedDesign(DenseDesign):
 
     keeps_logits = False
 
+    def block_rows(self, dtype: torch.dtype) -> int:
+        return _rows_of(self.n_features, dtype, stored=True)
+
     def _read(self, step: int) -> Iterator[tuple[slice, Tensor]]:
         return _ahead(super()._read(step))
 
@@ -427,7 +431,8 @@ def _part(source: Tensor | StoredRows, rows: slice) -> Tensor:
 
 def _parts(source: Tensor | StoredRows, step: int = 0) -> Iterator[tuple[slice, Tensor]]:
     """All rows once, as they are, `step` at a time; by default as many as a float64 block holds."""
-    step = step or _rows_of(source.shape[1], torch.float64)
+    stored = not isinstance(source, Tensor)
+    step = step or _rows_of(source.shape[1], torch.float64, stored=stored)
     for rows in row_slices(len(source), step):
         yield rows, _part(source, rows)
 
@@ -526,8 +531,9 @@ def _column_sums(rows: Tensor) -> np.ndarray:
     return transposed_times(rows.new_ones(len(rows), 1), rows)[0].numpy()
 
 
-def _rows_of(n_features: int, dtype: torch.dtype) -> int:
-    return max(SMALLEST_BLOCK, BLOCK_BYTES // max(1, n_features * dtype.itemsize))
+def _rows_of(n_features: int, dtype: torch.dtype, *, stored: bool = False) -> int:
+    size = min(BLOCK_BYTES, STORED_BYTES) if stored else BLOCK_BYTES
+    return max(SMALLEST_BLOCK, size // max(1, n_features * dtype.itemsize))
 
 
 def _checked(scale: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
