@@ -96,10 +96,9 @@ def certify(
 
 def _gap_near_balance(objective: SoftmaxObjective, at: Evaluation) -> float:
     """A bound on the gap where the bias is near its best; infinite where none is cheap."""
-    slope = objective.expand(objective.split_gradient(at.gradient)[1])
-    near = bool((slope.abs() <= NEARLY * objective.mass).all())
-    if not (near and objective.bounds_bias):
+    if not (objective.is_balanced(at, NEARLY) and objective.bounds_bias):
         return math.inf
+    slope = objective.expand(objective.split_gradient(at.gradient)[1])
     shift = objective.bias_shift(at)
     spread = float(shift.max() - shift.min())
     if not 2 * spread <= MARGIN - 1:

@@ -61,9 +61,8 @@ def _decrement(objective: SoftmaxObjective, at: Evaluation, columns: Tensor) -> 
     basis, count = contrast_basis(objective.n_classes), len(columns)
     width = at.point.shape[1]
     entries = (torch.arange(objective.n_classes)[:, None] * width + columns).flatten()
-    pairs = (
-        objective.exactly().curvature(at).part(entries).view(len(basis), count, len(basis), count)
-    )
+    part = objective.exactly().curvature(at).part(entries)
+    pairs = part.view(len(basis), count, len(basis), count)
     hessian = torch.einsum("km,kcld,ln->mcnd", basis, pairs, basis)
     size = basis.shape[1] * count
     gradient = objective.contrasts(at.gradient[:, columns]).flatten()

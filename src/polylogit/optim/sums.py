@@ -169,8 +169,12 @@ class SoftmaxSums:
 
     def is_settled(self, at: Evaluation) -> bool:
         """Whether the bias is so near its best that it hides nothing of the gap worth a look."""
+        return self.is_balanced(at, SETTLED[self.dtype])
+
+    def is_balanced(self, at: Evaluation, share: float) -> bool:
+        """Whether no class lacks, or has too much, more than a share of its mass."""
         off = self.expand(self.split_gradient(at.gradient)[1]).abs()
-        return bool((off <= SETTLED[self.dtype] * self.mass).all())
+        return bool((off <= share * self.mass).all())
 
     def balanced(self, point: Tensor) -> Evaluation:
         """F and its gradient at these V and their best bias, at the price of `evaluate`.
@@ -316,6 +320,7 @@ class SoftmaxSums:
         return torch.cat([self.ridge.strength, free])
 
     def bordered_diagonal(self, diagonal: Tensor) -> Tensor:
+        """One for every class (K, D + 1), in the coordinates of a point and with the ridge."""
         kept = diagonal if self.intercept else diagonal[:, :-1]
         full = kept if self.basis is None else self.basis.square().T @ kept
         return full + self.ridge_columns()
