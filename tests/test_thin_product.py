@@ -1,15 +1,17 @@
 """Thin products: the same numbers whoever multiplies, and each way only where it is of use."""
 
-import time
-
 import pytest
 import torch
 
 from polylogit import thin_product as module
 from polylogit.optim.threads import threads
 from polylogit.thin_product import (
+    FEWEST,
+    SHORT,
     WORTH_A_CALL,
-    onednn_is_quick,
+    few_rows_are_quick,
+    is_quick_in_rows,
+    onednn_is_quicker,
     onednn_product,
     times_transposed,
     transposed_times,
@@ -42,7 +44,7 @@ def calls(monkeypatch):
         return onednn_product(left, right)
 
     monkeypatch.setattr(module, "onednn_product", counting)
-    monkeypatch.setattr(module, "onednn_is_quick", lambda: True)
+    monkeypatch.setattr(module, "onednn_is_quicker", lambda *_: True)
     return asked
 
 
@@ -149,22 +151,45 @@ def test_who_switches_onednn_off_is_heard(calls, monkeypatch):
     assert len(calls) == 1
 
 
-def test_a_slow_onednn_is_left_alone(monkeypatch):
-    onednn_is_quick.cache_clear()
+@pytest.mark.parametrize("sums", [True, False])
+@pytest.mark.parametrize("quicker", [True, False])
+def test_onednn_is_tried_and_left_alone_where_it_is_slower(sums, quicker, monkeypatch):
+    asked = []
 
-    def slow(left, right):
-        time.sleep(0.05)
-        return left @ right.T
+    def seconds(product, left, right):
+        asked.append((left @ right.T).shape)  # they fit
+        return (product is onednn_product) ^ quicker
 
-    monkeypatch.setattr(module, "onednn_product", slow)
-    assert not onednn_is_quick()
-    onednn_is_quick.cache_clear()
+    monkeypatch.setattr(module, "_seconds", seconds)
+    onednn_is_quicker.cache_clear()
+    assert onednn_is_quicker(sums, 1) == quicker
+    few, n_features, n_rows = module.TRIAL
+    assert asked == [(few, n_features if sums else n_rows)] * 2
+    onednn_is_quicker(sums, 1)
+    assert len(asked) == 2
+    onednn_is_quicker(sums, 2)  # may be another matter
+    assert len(asked) == 4
+    onednn_is_quicker.cache_clear()
+
+
+def test_a_trial_takes_time():
+    few, rows = torch.ones(4, 300), torch.ones(2000, 300)
+    assert 0 < module._seconds(module._plain, few, rows) < 1
 
 
 def test_a_torch_without_it_is_no_trouble(monkeypatch):
-    onednn_is_quick.cache_clear()
+    onednn_is_quicker.cache_clear()
     monkeypatch.setattr(torch.ops, "mkldnn", object())
     left, right = matrices()
     torch.testing.assert_close(times_transposed(left, right), left @ right.T)
-    assert not onednn_is_quick()
-    onednn_is_quick.cache_clear()
+    assert not onednn_is_quicker(False, 1)
+    onednn_is_quicker.cache_clear()
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_which_order_is_quick_for_few_rows_is_tried(quick, monkeypatch):
+    few_rows_are_quick.cache_clear()
+    monkeypatch.setattr(module, "_seconds", lambda _, left, right: (len(left) > len(right)) ^ quick)
+    sizes = (FEWEST, SHORT), (FEWEST, SHORT - 1), (FEWEST + 1, SHORT)
+    assert [is_quick_in_rows(torch.ones(size)) for size in sizes] == [quick, False, False]
+    few_rows_are_quick.cache_clear()

@@ -3,8 +3,9 @@
 **Who multiplies.** torch has two libraries for float32 on a CPU. MKL, behind `@`, first copies both
 matrices into an order of its own; oneDNN reads them where they lie. A thin product is over before
 such a copy has paid, so oneDNN takes a third to three quarters of the time (`python -m
-benchmarks.products`). torch's compiler calls it by the name used here. Where that is missing,
-switched off (`torch.backends.mkldnn`) or slow, `@` stays.
+benchmarks.products`): on AMD's processors in all products, on Intel's for logits on two threads,
+not for sums over rows. torch's compiler calls it by the name used here. Where that is missing,
+switched off (`torch.backends.mkldnn`) or slower, `@` stays.
 
 **Who reads what.** torch gives every thread rows of its own to write. MKL shares out a sum over
 rows by columns, so half of what it reads has to be carried from core to core, which takes as long
@@ -22,11 +23,10 @@ from torch import Tensor
 
 WORTH_A_CALL = 2e6  # multiply-adds from which the dearer call pays
 WORTH_SHARING = 2**17  # numbers to sum over
-FEWEST = 4  # rows of R up to which MKL reads L once, where it lies, if they are not short:
+FEWEST = 4  # rows of R up to which MKL may read L once, where it lies, if they are not short:
 SHORT = 64  # numbers
-TRIAL = 16, 256, 1024  # K, D and B of the products by which oneDNN has to prove itself
+TRIAL = 16, 256, 2048  # K, D and B of the products by which oneDNN has to prove itself
 TRIALS = 3  # of which the best counts
-SLOW = 1.5  # times what `@` takes: that is no oneDNN for this processor
 
 
 def times_transposed(left: Tensor, right: Tensor) -> Tensor:
@@ -35,7 +35,9 @@ def times_transposed(left: Tensor, right: Tensor) -> Tensor:
     >>> times_transposed(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
     tensor([[11., 17.]])
     """
-    return onednn_product(left, right) if _is_for_onednn(left, right) else _plain(left, right)
+    if _is_for_onednn(left, right, sums=False):
+        return onednn_product(left, right)
+    return _plain(left, right)
 
 
 def transposed_times(left: Tensor, right: Tensor) -> Tensor:
@@ -47,7 +49,7 @@ def transposed_times(left: Tensor, right: Tensor) -> Tensor:
     """
     if right.numel() < WORTH_SHARING and left.numel() * right.shape[1] < WORTH_A_CALL:
         return left.T @ right
-    if _is_for_onednn(left.T, right.T):
+    if _is_for_onednn(left.T, right.T, sums=True):
         return onednn_product(left.T, right.T)
     shares = _shares(left, right)
     if shares == 1:
@@ -73,8 +75,9 @@ def onednn_product(left: Tensor, right: Tensor) -> Tensor:
     return product
 
 
-def _is_for_onednn(left: Tensor, right: Tensor) -> bool:
-    return _is_worth_it(left, right) and _lie_well(left, right) and onednn_is_quick()
+def _is_for_onednn(left: Tensor, right: Tensor, *, sums: bool) -> bool:
+    fit = _is_worth_it(left, right) and _lie_well(left, right)
+    return fit and onednn_is_quicker(sums, torch.get_num_threads())
 
 
 def _is_worth_it(left: Tensor, right: Tensor) -> bool:
@@ -85,7 +88,8 @@ def _is_worth_it(left: Tensor, right: Tensor) -> bool:
 
 def is_quick_in_rows(right: Tensor) -> bool:
     """Whether L R' takes less time than R L', its transpose, for an L of many rows."""
-    return len(right) <= FEWEST and right.shape[1] >= SHORT
+    few, threads = len(right), torch.get_num_threads()
+    return few <= FEWEST and right.shape[1] >= SHORT and few_rows_are_quick(few, threads)
 
 
 def _lie_well(left: Tensor, right: Tensor) -> bool:
@@ -93,18 +97,30 @@ def _lie_well(left: Tensor, right: Tensor) -> bool:
     return left.stride(1) == 1 and (right.is_contiguous() or right.T.is_contiguous())
 
 
-@lru_cache(maxsize=1)
-def onednn_is_quick() -> bool:
-    """Whether oneDNN is there, and does both products of a pass about as fast as `@` or faster.
+@lru_cache(maxsize=8)
+def onednn_is_quicker(sums: bool, threads: int) -> bool:  # noqa: ARG001
+    """Whether oneDNN is there, and takes less time than `@`, for sums over rows or for L R'.
 
-    Tried once in a process, in some milliseconds.
+    It depends on the processor and on the number of threads, so it is tried: once for each in a
+    process, in some milliseconds.
     """
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return False
     few, n_features, n_rows = TRIAL
     rows = torch.ones(n_rows, n_features, device="cpu")
-    pairs = (rows[:few], rows), (torch.ones(few, n_rows, device="cpu"), rows.T)
-    return all(_seconds(onednn_product, *p) <= SLOW * _seconds(_plain, *p) for p in pairs)
+    left = torch.ones(few, n_rows if sums else n_features, device="cpu")
+    pair = left, rows.T if sums else rows
+    there = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return there and _seconds(onednn_product, *pair) <= _seconds(_plain, *pair)
+
+
+@lru_cache(maxsize=16)
+def few_rows_are_quick(count: int, threads: int) -> bool:  # noqa: ARG001
+    """Whether `@` does L R' sooner than R L' for an R of `count` rows: tried, as above.
+
+    One takes up to three times as long as the other, by processor, count and number of threads.
+    """
+    _, n_features, n_rows = TRIAL
+    rows, few = (torch.ones(n, n_features, device="cpu") for n in (n_rows, count))
+    return _seconds(_plain, rows, few) <= _seconds(_plain, few, rows)
 
 
 def _plain(left: Tensor, right: Tensor) -> Tensor:

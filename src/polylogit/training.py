@@ -26,7 +26,7 @@ from polylogit.optim.problem import Progress, Solution, Status
 from polylogit.optim.row_span import RowSpan, fits
 from polylogit.optim.solve import Keep, Settings, solve
 from polylogit.optim.targets import Distributions, Labels, Targets
-from polylogit.optim.threads import threads, threads_to_read
+from polylogit.optim.threads import threads_of_torch, threads_to_read
 from polylogit.schema import Label, listed
 from polylogit.storage import Path
 from polylogit.stored import StoredRows
@@ -295,7 +295,7 @@ def prepare(
     weights = _row_weights(dataset, targets, class_weight)
     l1_ratio = _checked_ratio(l1_ratio)
     fit_intercept = _checked_switch(fit_intercept)
-    with threads(threads_to_read(dataset.n_rows * dataset.n_features, n_threads)):
+    with threads_of_torch(threads_to_read(dataset.n_rows * dataset.n_features, n_threads)):
         design = _design(dataset, fit_intercept, place)
     return Prepared(
         dataset,

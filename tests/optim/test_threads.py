@@ -153,5 +153,5 @@ def test_a_success_spares_the_next_fit_its_trial_for_a_moment(monkeypatch):
     for later, helps, trials in ((0.0, True, 2), (0.2, False, 0), (0.1, False, 2), (0.0, False, 2)):
         tried.clear()
         clock[0], useful[0] = clock[0] + later, helps
-        assert chosen_threads(1e8) == (2 if helps or not trials else 1)
+        assert chosen_threads(4.9e7) == (2 if helps or not trials else 1)
         assert len(tried) == trials

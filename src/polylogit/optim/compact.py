@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -65,11 +65,12 @@ class CompactObjective(SoftmaxObjective):
     """F over few dense rows in float64; logits lie class by class, (K, N) in memory."""
 
     @classmethod
-    def of(cls, objective: SoftmaxObjective) -> CompactObjective:
-        """The same F."""
-        return cls(**{field.name: getattr(objective, field.name) for field in fields(objective)})
+    def of(cls, objective: SoftmaxObjective, **changes: Any) -> CompactObjective:
+        """The same F, but for `changes` of fields."""
+        same = {field.name: getattr(objective, field.name) for field in fields(objective)}
+        return cls(**same | changes)
 
-    @property
+    @cached_property
     def cost(self) -> Cost:
         """How long the ways to the lowest F take."""
         return replace(super().cost, compact=True)

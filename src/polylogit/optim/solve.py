@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -215,14 +216,14 @@ def _planned(
     kept = None if trail is None else trail.curvature
     steps = cost.steps_before_a_matrix(sums_are_kept=kept is not None)
     diagonals = models_in(steps, cost.gram_in_steps) if steps else 0
-    objective = replace(objective, diagonals=diagonals, kept=kept)
+    form: dict[str, Any] = {"diagonals": diagonals, "kept": kept}
     stages = _stages(settings, cost, objective.penalised)
     compact = cost.compact and stages[0] in {_NEWTON, _NEWTON_CG}
     if _NEWTON in stages or compact:
         cheap = cost.hessian_work <= DOUBLE_WORK
-        fast = torch.float64 if cheap else torch.float32  # where float64 would take long
-        objective = replace(objective, basis=contrast_basis(cost.n_classes), fast=fast)
-        objective = CompactObjective.of(objective) if compact else objective
+        form["fast"] = torch.float64 if cheap else torch.float32  # where float64 would take long
+        form["basis"] = contrast_basis(cost.n_classes)
+    objective = (CompactObjective.of if compact else replace)(objective, **form)
     if settings.dtype == "float64":
         objective = objective.exactly()
     return objective, stages

@@ -344,7 +344,7 @@ class SoftmaxSums:
         first = float(self.weights[0])
         return first if bool((self.weights == first).all()) else None
 
-    @property
+    @cached_property
     def cost(self) -> Cost:
         """How long the ways to the lowest F take."""
         return Cost.of(self.design, self.n_classes)
