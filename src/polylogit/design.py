@@ -38,7 +38,7 @@ from polylogit.thin_product import is_quick_in_rows, times_transposed, transpose
 # of one standardised block, so that the second product finds it in cache: with fewer blocks there
 # is less to do between products, with larger ones less room for what is made of them
 BLOCK_BYTES = min(16 * 2**20, max(4 * 2**20, cache_bytes() // 3))
-STORED_BYTES = 4 * 2**20  # the same of rows that stay in a file, for the sake of memory
+FRESH_BYTES = 4 * 2**20  # the same of one made anew in every pass: new memory comes page by page
 COPY_BYTES = 2**28  # of a standardised float64 copy; beyond, blocks are made when asked for
 SMALL_COPY, FEW_PASSES = 2**22, 8  # bytes up to which, passes from which a copy pays for proofs
 PRODUCTS_BYTES = 2**28  # of products of columns that are kept for a written-out Hessian
@@ -108,6 +108,7 @@ class Design(ABC):
     [[[-1.0, -1.0], [1.0, 1.0]]]
     """
 
+    centred_apart = False  # whether the centre is taken off products, not rows: that costs digits
     keeps_logits = True  # whether what grows with N may be kept in memory, up to a bound
     seen: Seen | None = None  # smallest, largest and mean value of the user's columns, if known
 
@@ -323,16 +324,17 @@ class DenseDesign(Design):
         return design
 
     def block_rows(self, dtype: torch.dtype) -> int:
-        return _rows_of(self.n_features, dtype)
+        return _rows_of(self.n_features, dtype, fresh=not self._keeps_copy(dtype))
 
     def blocks(self, dtype: torch.dtype) -> Iterator[Block]:
+        step = self.block_rows(dtype)
         if self._keeps_copy(dtype):
-            for rows, part in _parts(self._copy(dtype), self.block_rows(dtype)):
+            for rows, part in _parts(self._copy(dtype), step):
                 yield DenseBlock(part, rows, self)
             return
         self._passes_without += 1
         rooms = Rooms()  # as many as blocks are held at a time, and no longer than the pass takes
-        for rows, part in self._read(self.block_rows(dtype)):
+        for rows, part in self._read(step):
             yield self._block(part, rows, dtype, rooms)
 
     def products(self, dtype: torch.dtype, bordered: bool) -> Tensor | None:
@@ -405,9 +407,6 @@ class StreamedDesign(DenseDesign):
 
     keeps_logits = False
 
-    def block_rows(self, dtype: torch.dtype) -> int:
-        return _rows_of(self.n_features, dtype, stored=True)
-
     def _read(self, step: int) -> Iterator[tuple[slice, Tensor]]:
         return _ahead(super()._read(step))
 
@@ -432,7 +431,7 @@ def _part(source: Tensor | StoredRows, rows: slice) -> Tensor:
 def _parts(source: Tensor | StoredRows, step: int = 0) -> Iterator[tuple[slice, Tensor]]:
     """All rows once, as they are, `step` at a time; by default as many as a float64 block holds."""
     stored = not isinstance(source, Tensor)
-    step = step or _rows_of(source.shape[1], torch.float64, stored=stored)
+    step = step or _rows_of(source.shape[1], torch.float64, fresh=stored)
     for rows in row_slices(len(source), step):
         yield rows, _part(source, rows)
 
@@ -531,8 +530,8 @@ def _column_sums(rows: Tensor) -> np.ndarray:
     return transposed_times(rows.new_ones(len(rows), 1), rows)[0].numpy()
 
 
-def _rows_of(n_features: int, dtype: torch.dtype, *, stored: bool = False) -> int:
-    size = min(BLOCK_BYTES, STORED_BYTES) if stored else BLOCK_BYTES
+def _rows_of(n_features: int, dtype: torch.dtype, *, fresh: bool = False) -> int:
+    size = min(BLOCK_BYTES, FRESH_BYTES) if fresh else BLOCK_BYTES
     return max(SMALLEST_BLOCK, size // max(1, n_features * dtype.itemsize))
 
 
@@ -714,6 +713,8 @@ def _transposed_product(strips: list[Strip], dense: Tensor, start: Tensor | None
 
 class SparseDesign(Design):
     """Rows in a CSR matrix."""
+
+    centred_apart = True
 
     def __init__(self, source: scipy.sparse.csr_array, centre: Tensor, scale: Tensor) -> None:
         super().__init__(source.shape[0], centre, scale)

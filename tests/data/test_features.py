@@ -197,6 +197,11 @@ def test_nan_is_found_in_the_last_block(refusal: Refusal) -> None:
     )
 
 
+def test_numbers_whose_sum_overflows_are_finite() -> None:
+    large = np.full((40, 2), 3e38, dtype=np.float32)
+    assert features_of(large, HERE) is large
+
+
 def test_a_long_double_that_overflows_is_infinite(refusal: Refusal) -> None:
     bad = np.array([[np.longdouble("1e4000"), 1]])
     assert "X holds 1 infinite among its numbers, the first in row 0, column 0" in refusal(

@@ -55,6 +55,11 @@ def types(targets: Targets) -> set[type]:
         ([2**63, 0], (0, 2**63), int),
         (np.array([3, 1], dtype=np.uint8), (1, 3), int),
         (np.array([3, 1], dtype=">i4"), (1, 3), int),
+        (np.array([7, 5, 7, 5, 8], dtype=">i2"), (5, 7, 8), int),  # close to each other
+        (np.array([-128, -127, 127] * 100, dtype=np.int8), (-128, -127, 127), int),
+        (np.array([2**64 - 1, 2**64 - 2] * 2, dtype=np.uint64), (2**64 - 2, 2**64 - 1), int),
+        (np.array([2**63 - 1, 2**63 - 3] * 2), (2**63 - 3, 2**63 - 1), int),
+        (np.array([-(2**63), 1 - 2**63] * 2), (-(2**63), 1 - 2**63), int),
         (np.array(["x", "é"]), ("x", "é"), str),
         (np.array(["x", "yy"], dtype=np.dtypes.StringDType()), ("x", "yy"), str),
         (np.array([np.str_("x"), np.str_("y")], dtype=object), ("x", "y"), str),

@@ -88,6 +88,38 @@ def test_near_the_best_bias_the_gap_is_bounded_without_a_pass(size, kind, rows, 
             assert certificate.gap <= (1 + 1e4 * size) * exact.gap + SLACK
 
 
+@pytest.mark.parametrize("size", [1e-7, 1e-4, 1e-2])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fast", [torch.float32, torch.float64])
+def test_one_product_says_nearly_all_that_the_bound_lacks(size, kind, fast, monkeypatch):
+    monkeypatch.setattr(module, "NEARLY", 1.0)
+    monkeypatch.setattr(module, "MARGIN", 1.2)
+    monkeypatch.setattr(SoftmaxObjective, "bounds_bias", True)
+    p = problem(kind, d=9, alpha=0.01, contrasts=True, alike=True)
+    objective = replace(p.objective, fast=fast)
+    for seed in range(8):
+        at = off_balance(objective, size, seed)
+        best, exact = certify(objective, at)
+        truth, passes = exact.gap + at.value - best.value, objective.tally.passes
+        bound = module._gap_near_balance(objective, at, math.inf)
+        assert objective.tally.passes == passes
+        closer = module._gap_near_balance(objective, at, 0.0)
+        assert objective.tally.passes == passes + 1
+        assert truth - SLACK <= closer <= truth + 0.3 * (bound - truth) + SLACK
+
+
+@pytest.mark.parametrize(("rows", "slip"), [("sparse", 0.05), ("dense", 1e-9)])
+def test_a_product_that_may_round_too_much_is_not_asked(rows, slip, monkeypatch):
+    monkeypatch.setattr(SoftmaxObjective, "bounds_bias", True)
+    monkeypatch.setattr(module, "SLIP", slip)
+    p = problem(d=9, alpha=0.01, contrasts=True, alike=True, rows=rows)
+    objective = replace(p.objective, fast=torch.float32)
+    at = off_balance(objective, 1e-8, 0)
+    passes = objective.tally.passes
+    assert module._gap_near_balance(objective, at, 0.0) < math.inf
+    assert objective.tally.passes == passes
+
+
 @pytest.mark.parametrize(
     "change",
     [

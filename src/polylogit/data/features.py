@@ -122,10 +122,16 @@ def refuse_infinite(matrix: np.ndarray, where: Placed, first: int = 0) -> None:
     """Refuse NaN and infinity; `first` is the row of the whole that `matrix` begins with."""
     step = max(1, _BLOCK // matrix.shape[1])
     for start in range(0, len(matrix), step):
-        if not np.isfinite(matrix[start : start + step]).all():
+        if not _all_finite(matrix[start : start + step]):
             bad = ~np.isfinite(matrix)
             row, column = (int(at) for at in np.argwhere(bad)[0])
             raise DataError(_infinite_message(matrix[bad], first + row, column, where))
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _all_finite(numbers: np.ndarray) -> bool:
+    """Whether all are: then so is their sum, unless it overflows, and that takes half the time."""
+    return bool(np.isfinite(numbers.sum()) or np.isfinite(numbers).all())
 
 
 def _infinite_message(bad: np.ndarray, row: int, column: int, where: Placed) -> str:

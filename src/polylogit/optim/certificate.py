@@ -17,6 +17,10 @@ above 1,
 
     R*(dF/dV(u))^1/2  <=  R*(dF/dV)^1/2  +  (e exp(max u - min u) / 4  sum_d 1/strength_d)^1/2
 
+Where that is not enough, sum_i s_i (p_i(u) - p_i) x_i' joins dF/dV by a product in float32, whose
+rounding is a share of the last term: at most N eps of it (Higham, Accuracy and Stability of
+Numerical Algorithms (2002), section 3.1).
+
 **With kinks.** Write G for the gradient of the loss alone, G = sum_i s_i (p_i - t_i) x_i', and let
 q_i = t_i + theta (p_i - t_i), 0 <= theta <= 1: a point of the simplex between target and
 probability. Since lse(z) >= q.z - q.log q for every q in the simplex, with equality at softmax(z)
@@ -52,6 +56,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from polylogit.design import row_slices
 from polylogit.optim.collinear import independent
 from polylogit.optim.decrement import Decrement, newton_decrement
 from polylogit.optim.free import with_best_free
@@ -62,8 +67,10 @@ from polylogit.optim.problem import Certificate, Evaluation
 
 ROUNDING = 16 * torch.finfo(torch.float64).eps
 NONE = Certificate(math.inf, "none")
+PART_ELEMENTS = 2**17  # of rows that are looked at one by one
 NEARLY = 1e-6  # of a class's mass: so near its best is a bias that is worth a bound
 MARGIN = 1.02  # for u from one step of Newton's, and for the way to it
+SLIP = 0.05  # of what u moves: for the same step, and for products less precise than float32
 
 
 def estimate(objective: SoftmaxObjective, at: Evaluation) -> float:
@@ -87,14 +94,14 @@ def certify(
         best, lacks = _best_of_the_rest(objective, at)
         gap = min(_kinked_gap(objective, best, theta) for theta in _scales(objective, best))
         return best, _certificate(gap + lacks, "duality", best)
-    near = math.inf if balanced or not enough else _gap_near_balance(objective, at)
+    near = math.inf if balanced or not enough else _gap_near_balance(objective, at, enough)
     if near <= enough:
         return at, _certificate(near, "duality", at)
     best = at if balanced else objective.with_best_bias(at)
     return best, _certificate(objective.weight_energy(best.gradient), "duality", best)
 
 
-def _gap_near_balance(objective: SoftmaxObjective, at: Evaluation) -> float:
+def _gap_near_balance(objective: SoftmaxObjective, at: Evaluation, enough: float) -> float:
     """A bound on the gap where the bias is near its best; infinite where none is cheap."""
     if not (objective.is_balanced(at, NEARLY) and objective.bounds_bias):
         return math.inf
@@ -104,9 +111,19 @@ def _gap_near_balance(objective: SoftmaxObjective, at: Evaluation) -> float:
     if not 2 * spread <= MARGIN - 1:
         return math.inf
     fall = MARGIN * max(0.0, -float(shift @ slope))
-    moved = 0.5 * MARGIN * fall * float(objective.ridge.strength.reciprocal().sum())
-    apart = math.sqrt(2 * objective.weight_energy(at.gradient)) + math.sqrt(moved)
-    return fall + 0.5 * apart**2
+    moved = math.sqrt(0.5 * MARGIN * fall * float(objective.ridge.strength.reciprocal().sum()))
+    gap = fall + 0.5 * (_length(objective, at.gradient) + moved) ** 2
+    slip = SLIP + objective.design.n_rows * torch.finfo(objective.fast).eps
+    if gap <= enough or slip > 2 * SLIP or objective.design.centred_apart:
+        return gap
+    gradient = at.gradient.clone()
+    gradient[:, :-1] += objective.moved_slope(at, shift)
+    return fall + 0.5 * (_length(objective, gradient) + slip * moved) ** 2
+
+
+def _length(objective: SoftmaxObjective, gradient: Tensor) -> float:
+    """(2 R*(dF/dV))^1/2."""
+    return math.sqrt(2 * objective.weight_energy(gradient))
 
 
 def _best_of_the_rest(objective: SoftmaxObjective, at: Evaluation) -> tuple[Evaluation, float]:
@@ -219,11 +236,13 @@ def _bordered(
 def _bordered_rows(
     objective: SoftmaxObjective, kept: Tensor | slice = slice(None)
 ) -> Iterator[Tensor]:
-    """Columns of x~ (B, .), block by block."""
+    """Columns of x~ (B, .), as many rows at a time as stay in cache."""
+    step = max(1, PART_ELEMENTS // (objective.design.n_features + 1))
     for block in objective.design.blocks(torch.float64):
-        rows = block.dense()
-        ones = rows.new_ones(len(rows), int(objective.intercept))
-        yield torch.cat([rows, ones], 1)[:, kept]
+        for part in row_slices(block.rows.stop - block.rows.start, step):
+            rows = block.dense(part)
+            ones = rows.new_ones(len(rows), int(objective.intercept))
+            yield torch.cat([rows, ones], 1)[:, kept]
 
 
 def _certificate(gap: float, kind: str, at: Evaluation) -> Certificate:

@@ -110,7 +110,7 @@ def _spread(inverse: Tensor, rows: Iterable[Tensor]) -> float:
     shared, largest = None, 0.0
     for x in rows:
         shared = _over_contrasts(inverse, x.shape[1]) if shared is None else shared
-        largest = max(largest, float(((x @ shared) * x).sum(1).max()))
+        largest = max(largest, float((x @ shared).mul_(x).sum(1).max()))
     return math.sqrt(2 * largest)
 
 

@@ -201,6 +201,19 @@ class SoftmaxSums:
         known = self.mass, self.weights, BiasCurvature()
         return best_bias_shift(logits_of(at), *known, steps=1)
 
+    def moved_slope(self, at: Evaluation, shift: Tensor) -> Tensor:
+        """What a shift u (K,) of the bias adds to dF/dV (m, D), in `fast`; rows weigh the same.
+
+        One pass: sum_i s_i (softmax(z_i + u) - softmax(z_i)) x_i'.
+        """
+        logits, alike = cast("Tensor", logits_of(at)), cast("float", self.alike)
+
+        def contribution(block: Block) -> Tensor:
+            z = logits[block.rows]
+            return block.rmatmul(softmax(z + shift).sub_(softmax(z)).to(self.fast))
+
+        return self.contract(alike * self.sum_over_rows(contribution, self.fast))
+
     @property
     def bounds_bias(self) -> bool:
         """Whether a bias near its best can be bounded, and that costs less than a pass.
