@@ -324,7 +324,8 @@ class DenseDesign(Design):
         return design
 
     def block_rows(self, dtype: torch.dtype) -> int:
-        return _rows_of(self.n_features, dtype, fresh=not self._keeps_copy(dtype))
+        fresh = self.device.type == "cpu" and not self._keeps_copy(dtype)
+        return _rows_of(self.n_features, dtype, fresh=fresh)
 
     def blocks(self, dtype: torch.dtype) -> Iterator[Block]:
         step = self.block_rows(dtype)
