@@ -367,12 +367,14 @@ def test_memory_of_a_block_is_used_again_only_when_nobody_holds_it(dtype, monkey
     assert len({block.data_ptr() for block in held}) == 5
 
 
-def test_blocks_of_stored_rows_are_no_larger_however_large_the_cache(monkeypatch):
+def test_blocks_made_anew_are_no_larger_however_large_the_cache(monkeypatch):
     monkeypatch.setattr(module, "BLOCK_BYTES", 2**30)
     dense, streamed = design_of(X), design_of(stored(X))
     assert isinstance(streamed, StreamedDesign)
     assert dense.block_rows(torch.float64) == 2**30 // (dense.n_features * 8)
     assert streamed.block_rows(torch.float64) == 2**22 // (streamed.n_features * 8)
+    monkeypatch.setattr(module, "COPY_BYTES", 0)  # so that blocks are made anew here too
+    assert dense.block_rows(torch.float64) == 2**22 // (dense.n_features * 8)
 
 
 def test_what_a_design_has_seen_of_the_columns():

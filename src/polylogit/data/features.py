@@ -250,8 +250,8 @@ def _canonical(X: sparse.csr_array[Any]) -> sparse.csr_array[Any]:
 
 
 def _refuse_infinite_entries(X: sparse.csr_array[Any], where: Placed) -> None:
-    bad = ~np.isfinite(X.data)
-    if bad.any():
+    if not _all_finite(X.data):
+        bad = ~np.isfinite(X.data)
         at = int(np.argmax(bad))
         row = int(np.searchsorted(X.indptr, at, side="right")) - 1
         raise DataError(_infinite_message(X.data[bad], row, int(X.indices[at]), where))
