@@ -411,11 +411,23 @@ def test_scales_are_those_of_the_columns_after_as_few_passes_as_that_takes(
     change, passes, centred, monkeypatch
 ):
     rows = change(np.random.default_rng(0).normal(size=(4000, 3)))
+    true = deviations(rows, centred)
+    at_once = design_of(rows, centred=centred)
+    np.testing.assert_allclose(at_once.scale.numpy(), true, rtol=1e-12)
     seen, read = [], module._in_double
     monkeypatch.setattr(module, "_in_double", lambda source: seen.append(1) or read(source))
-    scale = design_of(rows, centred=centred).scale.numpy()
-    np.testing.assert_allclose(scale, deviations(rows, centred), rtol=1e-12)
+    monkeypatch.setattr(module, "FEW_NUMBERS", 0)
+    in_parts = design_of(rows, centred=centred)
+    np.testing.assert_allclose(in_parts.scale.numpy(), true, rtol=1e-12)
     assert len(seen) == passes
+    rounding = 1e-14 * np.abs(rows).max()
+    for one, other in zip(at_once.seen, in_parts.seen, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-13, atol=rounding)
+    whole, parts = (
+        torch.cat([block.dense() for block in design.blocks(torch.float64)])
+        for design in (at_once, in_parts)
+    )
+    np.testing.assert_allclose(whole, parts, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("centred", [True, False])

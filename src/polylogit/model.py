@@ -43,7 +43,7 @@ class SoftmaxModel:
         for name in ("weight", "bias"):
             tensor = torch.as_tensor(getattr(self, name), dtype=torch.float64, device="cpu")
             tensor = tensor.detach().contiguous()
-            if not bool(torch.isfinite(tensor).all()):
+            if not np.isfinite(tensor.numpy()).all():
                 raise DataError(f"the model's {name} holds a number that is not finite")
             object.__setattr__(self, name, tensor)
         wanted = (len(self.schema.classes), len(self.schema.names))

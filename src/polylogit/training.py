@@ -251,7 +251,12 @@ class Prepared:
 
     def penalty(self, C: float) -> tuple[float, float]:
         """alpha and the L1 part of it, for symmetric weights; see `penalty_of`."""
-        return penalty_of(C, self.l1_ratio, float(self.weights.sum()), self.n_classes)
+        return penalty_of(C, self.l1_ratio, self._total_weight, self.n_classes)
+
+    @cached_property
+    def _total_weight(self) -> float:
+        """S."""
+        return float(self.weights.sum())
 
     def _given(self) -> dict[str, object]:
         """What else the fit was given, for the record: nothing, most often."""

@@ -71,10 +71,11 @@ def test_the_gradient_is_that_of_the_rows_that_stay(units, fast, within, monkeyp
 
 
 @pytest.mark.parametrize("units", UNITS)
-def test_where_all_begin_no_product_with_the_rows_is_needed(units):
+def test_where_all_begin_no_product_with_the_rows_is_needed(units, monkeypatch):
+    monkeypatch.setattr(optimum, "FAST", torch.float64)  # in float32 a product may leave rounding
     one, *_ = removal(units)
     nowhere = torch.zeros(len(units), len(one.optimum.factor)).double()
-    np.testing.assert_allclose(-one.own(nowhere), one.gradient(nowhere), atol=0)
+    np.testing.assert_allclose(-one.own(nowhere), one.gradient(nowhere), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("C", [0.1, 100.0, 1e5])

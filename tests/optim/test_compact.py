@@ -65,6 +65,18 @@ def test_value_gradient_and_logits(pair):
     torch.testing.assert_close(other.state, one.state, **SAME)
 
 
+def test_the_first_point_and_what_is_known_already(pair):
+    plain, _, point, _ = pair
+    mass, penalised = plain.mass, plain.penalised
+    compact = CompactObjective.of(plain, fast=torch.float32)
+    assert compact.mass is mass
+    assert compact.penalised is penalised
+    torch.testing.assert_close(compact.start(), plain.start(), **SAME)
+    torch.testing.assert_close(compact.expand(point), plain.expand(point), **SAME)
+    gradient = plain.evaluate(point).gradient
+    assert compact.energy(gradient) == pytest.approx(plain.energy(gradient), rel=1e-12)
+
+
 def test_hessian(pair):
     plain, compact, point, direction = pair
     one = plain.curvature(plain.evaluate(point))

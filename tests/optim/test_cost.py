@@ -68,6 +68,10 @@ def test_a_part_of_the_hessian_is_written_out_where_products_take_longer():
     assert not Cost(100_000, 10_000, 1e9, 2).part_is_cheap(2001)
 
 
+def test_the_largest_product_is_of_all_pairs_of_classes():
+    assert cost((150, 4), 3).pair_product == 150 * 3 * 25
+
+
 def test_where_rows_are_few_products_are_cheap_and_a_matrix_is_dear():
     plain = cost((5000, 30), 5)
     few = dataclasses.replace(plain, compact=True)

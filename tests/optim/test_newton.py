@@ -7,6 +7,7 @@ import torch
 from toys import Bowl, LogCosh
 
 from polylogit.optim.newton import newton
+from polylogit.optim.problem import dot
 
 
 def test_a_quadratic_is_solved_in_one_step():
@@ -23,6 +24,17 @@ def test_digits_double_near_the_optimum():
     assert values[-1] - toy.lowest < 1e-15
     falls = [value - toy.lowest for value in values if 1e-12 < value - toy.lowest < 1e-2]
     assert all(b < a**1.5 for a, b in itertools.pairwise(falls))
+
+
+def test_where_a_step_promises_much_the_line_is_searched_at_once():
+    toy = LogCosh()
+    at, asked, evaluate, line = toy.evaluate(toy.far), [], toy.evaluate, toy.line
+    toy.evaluate = lambda point: asked.append("evaluate") or evaluate(point)
+    toy.line = lambda *a: asked.append("line") or line(*a)
+    found = next(newton(toy, at))
+    assert asked[0] == "line"
+    step = found.point - at.point
+    assert abs(dot(found.gradient, step)) <= 0.1 * -dot(at.gradient, step)
 
 
 def test_it_ends_where_nothing_leads_down():

@@ -1,8 +1,16 @@
 import math
 
+import pytest
 import torch
 
-from polylogit.optim.problem import Certificate, Solution, Statistics, Status
+from polylogit.optim.problem import (
+    Certificate,
+    Evaluation,
+    Solution,
+    Statistics,
+    Status,
+    is_finite,
+)
 
 
 def solution(status, gap=3e-9, passes=12):
@@ -17,6 +25,15 @@ def test_a_certified_solution_speaks_one_sentence():
         "after 12 passes over the data in 0.123 s (newton)."
     )
     assert "after 1 pass over" in solution(Status.CERTIFIED, passes=1).message
+
+
+@pytest.mark.parametrize("spoilt", [math.nan, math.inf, -math.inf])
+def test_a_point_is_finite_if_the_value_and_all_of_the_slope_are(spoilt):
+    slope = torch.ones(2, 3)
+    assert is_finite(Evaluation(slope, 1.0, slope))
+    assert not is_finite(Evaluation(slope, spoilt, slope))
+    slope[1, 2] = spoilt
+    assert not is_finite(Evaluation(slope, 1.0, slope))
 
 
 def test_every_other_status_says_what_to_do():

@@ -193,6 +193,17 @@ def test_the_number_of_threads_is_restored():
     assert torch.get_num_threads() == before
 
 
+def test_threads_are_left_alone_where_no_product_is_ever_shared_out(monkeypatch):
+    asked, threads = [], module.threads
+    monkeypatch.setattr(module, "threads", lambda count: asked.append(count) or threads(count))
+    assert run(*WINE).certified
+    assert asked == []
+    assert run(*WINE, n_threads=1).certified
+    monkeypatch.setattr(module, "UNSHARED", 1e4)
+    assert run(*WINE).certified
+    assert asked == [1, 1]
+
+
 def names(stages):
     return [(stage.name, stage.dtype) for stage in stages]
 

@@ -22,7 +22,6 @@ from polylogit.optim.penalty import Ridge
 from polylogit.optim.preconditioner import cholesky
 from polylogit.optim.problem import Evaluation
 from polylogit.optim.sums import contrast_basis
-from polylogit.optim.targets import written_out
 from polylogit.training import Fit, Prepared
 
 CLOSE, ROUGH = 1e-10, 1e-6  # nats per row still to gain: else the Hessian is made again, closer
@@ -129,7 +128,7 @@ def tighten(prepared: Prepared, fit: Fit, close: float = CLOSE) -> Optimum:
     if prepared.intercept:
         rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
     logits = cast("Tensor", logits_of(at))
-    aims = written_out(objective.targets, *logits.shape)
+    aims = objective.targets.written_out()
     return Optimum(objective, at.point, logits, rows, aims, factor)
 
 

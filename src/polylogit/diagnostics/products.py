@@ -29,7 +29,6 @@ from polylogit.optim.logits import logits_of
 from polylogit.optim.newton_cg import newton_cg
 from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.problem import Evaluation, Preconditioner
-from polylogit.optim.targets import written_out
 from polylogit.training import Fit, Prepared
 
 FAST = torch.float32
@@ -116,7 +115,7 @@ def settle(prepared: Prepared, fit: Fit) -> Operator:
     while _left(at, precondition) > ROUGH and (better := next(steps, None)) is not None:
         at, precondition = better, objective.preconditioner(better)
     logits = cast("Tensor", logits_of(at))  # `obstacle` has refused those that are not kept
-    aims = written_out(objective.targets, *logits.shape)
+    aims = objective.targets.written_out()
     return Operator(objective, logits, aims, torch.softmax(logits, 1).to(FAST), precondition)
 
 

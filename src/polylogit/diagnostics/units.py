@@ -12,7 +12,6 @@ from torch import Tensor
 
 from polylogit.data.dataset import Dataset
 from polylogit.errors import OptionError
-from polylogit.optim.targets import written_out
 from polylogit.training import Prepared
 
 ALONE = 1e-9  # of the weight of a class: nothing is left of it
@@ -86,5 +85,5 @@ def lonely(prepared: Prepared, units: Units) -> Tensor:
 
 def class_mass(prepared: Prepared, units: Units) -> Tensor:
     """The weight of each class that every unit takes away (U, K)."""
-    aims = written_out(prepared.targets, len(units.of), prepared.n_classes)
+    aims = prepared.targets.written_out()
     return units.total(aims * units.removed[:, None])

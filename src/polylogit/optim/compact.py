@@ -34,11 +34,11 @@ from polylogit.optim.preconditioner import (
 )
 from polylogit.optim.problem import Evaluation, Preconditioner
 from polylogit.optim.sums import contrast_basis
-from polylogit.optim.targets import written_out
 
 COMPACT_WORK = 3e6  # multiply-adds of a pass up to which calls cost more
 MOST_CLASSES, LARGEST = 4, 600  # classes, and rows, of a Hessian made here block by block
 BIAS_STEPS = 30  # to the best bias, at most
+_LASTING = {"mass", "penalised"}  # what is known of F in any coordinates and precision
 
 
 def is_compact(objective: SoftmaxObjective) -> bool:
@@ -68,12 +68,26 @@ class CompactObjective(SoftmaxObjective):
     def of(cls, objective: SoftmaxObjective, **changes: Any) -> CompactObjective:
         """The same F, but for `changes` of fields."""
         same = {field.name: getattr(objective, field.name) for field in fields(objective)}
-        return cls(**same | changes)
+        made = cls(**same | changes)
+        known = {name: what for name, what in vars(objective).items() if name in _LASTING}
+        vars(made).update(known)  # as `cached_property` keeps it
+        return made
 
     @cached_property
     def cost(self) -> Cost:
         """How long the ways to the lowest F take."""
         return replace(super().cost, compact=True)
+
+    def start(self) -> Tensor:
+        """V = 0 and the bias of the class frequencies."""
+        point = np.zeros((self._contrasts.shape[1], len(self._ridge)))
+        if self.intercept:
+            point[:, -1] = self._contrasts.T.dot(np.log(self.mass.numpy()))
+        return torch.from_numpy(point)
+
+    def expand(self, coordinates: Tensor) -> Tensor:
+        """The (K, .) tensor of coordinates (m, .)."""
+        return torch.from_numpy(self._contrasts.dot(coordinates.numpy()))
 
     def evaluate(self, point: Tensor) -> Evaluation:
         """F and its gradient in one pass."""
@@ -129,14 +143,14 @@ class CompactObjective(SoftmaxObjective):
         if not self.penalised:
             return super().weight_energy(gradient)
         g = gradient.numpy()
-        return 0.5 * float((g * g @ self._costs).sum())
+        return 0.5 * float(np.vdot(g, g * self._costs))
 
     def bias_energy(self, gradient: Tensor) -> float:
         """Roughly what a better bias would gain."""
         if not self.intercept:
             return 0.0
-        shift = self._contrasts @ gradient.numpy()[:, -1]
-        return 0.5 * float(shift * shift @ self._class_costs)
+        pull = gradient.numpy()[:, -1]
+        return 0.5 * float(pull.dot(self._bias_costs).dot(pull))
 
     def with_best_bias(self, at: Evaluation) -> Evaluation:
         """The same V with its best bias, by Newton's method: an evaluation brings all it needs."""
@@ -146,17 +160,18 @@ class CompactObjective(SoftmaxObjective):
             if is_rounding(size, size / last):
                 break
             last, step = size, self._bias_step(at)
-            point = at.point.clone()
-            point[:, -1] += torch.from_numpy(step)
-            along = self._contrasts @ step
-            at = self._evaluated(point, _shares_of(_by_class(at) + along[:, None]))
+            u, along = at.point.numpy().copy(), self._contrasts.dot(step)
+            u[:, -1] += step
+            known = _shares_of(_by_class(at) + along[:, None])
+            at = self._evaluated(torch.from_numpy(u), known)
         return at
 
     def _bias_step(self, at: Evaluation) -> np.ndarray:
         """Newton's step (m,) for the bias alone, at most two nats long."""
         p, contrasts = _probabilities(at), self._contrasts
         shared = p * self._shares
-        hessian = contrasts.T @ (np.diag(shared.sum(1)) - shared @ p.T) @ contrasts
+        spread = np.diag(shared.sum(1)) - shared.dot(p.T)
+        hessian = contrasts.T.dot(spread).dot(contrasts)
         hessian.flat[:: len(hessian) + 1] += np.finfo(np.float64).eps  # for saturated rows
         *_, found, _ = dgesv(hessian, -at.gradient.numpy()[:, -1])
         step: np.ndarray = found * min(1.0, LONGEST_STEP / max(1e-300, float(np.abs(found).max())))
@@ -172,7 +187,7 @@ class CompactObjective(SoftmaxObjective):
         if len(u) == 1:  # a vector times a matrix takes a fraction of two vectors
             along: np.ndarray = contrasts * (u @ columns)
         else:
-            along = contrasts @ u @ columns
+            along = contrasts.dot(u).dot(columns)
         return along
 
     def _products(self, point: Tensor) -> Tensor:
@@ -188,12 +203,13 @@ class CompactObjective(SoftmaxObjective):
         The loss is sum_i s_i [log sum_k exp(z_ik - max_i) + t_i.(max_i - z_i)], both terms >= 0.
         """
         z, below, p, total = known
-        residuals = self._contrasts.T @ (p * self._shares - self._targets)
+        residuals = p * self._shares
+        residuals -= self._targets
         u = point.numpy()
         pull = u * self._ridge
-        gradient = residuals @ self._columns.T
+        gradient = self._contrasts.T.dot(residuals).dot(self._columns.T)
         gradient += pull
-        loss = self._shares @ np.log(total) - np.vdot(self._targets, below)
+        loss = self._shares.dot(np.log(total)) - np.vdot(self._targets, below)
         value = float(loss + 0.5 * np.vdot(u, pull))
         return CompactEvaluation(point, value, torch.from_numpy(gradient), _by_row(z), p)
 
@@ -204,7 +220,7 @@ class CompactObjective(SoftmaxObjective):
         columns = np.empty((width + self.intercept, self.design.n_rows))
         columns[width:] = 1.0
         for block in self.design.blocks(torch.float64):
-            torch.from_numpy(columns[:width, block.rows]).copy_(block.dense().T)
+            columns[:width, block.rows] = block.dense().numpy().T
         return columns
 
     @cached_property
@@ -221,8 +237,8 @@ class CompactObjective(SoftmaxObjective):
     @cached_property
     def _targets(self) -> np.ndarray:
         """T' diag(s) (K, N)."""
-        rows = written_out(self.targets, self.design.n_rows, self.n_classes)
-        shares: np.ndarray = np.ascontiguousarray(rows.T.numpy()) * self._shares
+        rows = np.ascontiguousarray(self.targets.written_out().T.numpy())
+        shares: np.ndarray = rows * self._shares
         return shares
 
     @cached_property
@@ -231,12 +247,14 @@ class CompactObjective(SoftmaxObjective):
 
     @cached_property
     def _ridge(self) -> np.ndarray:
-        return self.ridge_columns().numpy()
+        columns = np.zeros(self.design.n_features + self.intercept)
+        columns[: self.design.n_features] = self.ridge.strength.numpy()
+        return columns
 
     @cached_property
     def _ridge_diagonal(self) -> np.ndarray:
         """The ridge's part of the Hessian's diagonal (m D~,)."""
-        return np.tile(self._ridge, self._contrasts.shape[1])
+        return np.concatenate([self._ridge] * self._contrasts.shape[1])
 
     @cached_property
     def _costs(self) -> np.ndarray:
@@ -246,20 +264,20 @@ class CompactObjective(SoftmaxObjective):
         return columns
 
     @cached_property
-    def _class_costs(self) -> np.ndarray:
-        """What a squared slope (K,) of the bias costs by class."""
-        costs: np.ndarray = 1 / self.mass.numpy()
+    def _bias_costs(self) -> np.ndarray:
+        """E' diag(1/mass) E (m, m): what a slope of the bias costs."""
+        costs: np.ndarray = (self._contrasts.T / self.mass.numpy()) @ self._contrasts
         return costs
 
     @cached_property
     def _contrasts(self) -> np.ndarray:
-        """E (K, m) with V = E U."""
-        return np.eye(self.n_classes) if self.basis is None else self.basis.numpy()
+        """E (K, m) with V = E U; these objectives have no other coordinates."""
+        return cast("Tensor", self.basis).numpy()
 
     @cached_property
     def _blocks(self) -> _Blocks:
         """How the Hessian is put together."""
-        return _Blocks.of(self.n_classes, self.basis is not None, len(self._ridge))
+        return _Blocks.of(self.n_classes, len(self._ridge))
 
 
 @dataclass(frozen=True)
@@ -272,9 +290,9 @@ class _Blocks:
 
     @staticmethod
     @lru_cache(maxsize=8)
-    def of(n_classes: int, contrasted: bool, width: int) -> _Blocks:
-        """Those of E (K, m), contrasts or the classes themselves, for points of `width` columns."""
-        contrasts = contrast_basis(n_classes).numpy() if contrasted else np.eye(n_classes)
+    def of(n_classes: int, width: int) -> _Blocks:
+        """Those of the contrasts E (K, m), for points of `width` columns."""
+        contrasts = contrast_basis(n_classes).numpy()
         m = contrasts.shape[1]
         (first, second), (mine, other) = np.triu_indices(n_classes, 1), np.triu_indices(m)
         apart = (contrasts[first] - contrasts[second]).T
@@ -355,10 +373,13 @@ class CompactCurvature(SoftmaxCurvature):
         problem.tally.passes += 1
         blocks = problem._blocks
         (columns, shares, _), p, (first, second) = problem._quick, self.by_class, blocks.pairs
-        spread = blocks.spread.astype(p.dtype, copy=False) @ (p[first] * p[second] * shares)
+        pairs = p.take(first, 0)
+        pairs *= p.take(second, 0)
+        pairs *= shares
+        spread = blocks.spread.astype(p.dtype, copy=False).dot(pairs)
         weighted = (columns * spread[:, None]).reshape(-1, columns.shape[1])
-        hessian = (weighted @ columns.T).take(blocks.places).astype(np.float64, copy=False)
-        hessian.flat[:: len(hessian) + 1] += problem._ridge_diagonal
+        hessian = weighted.dot(columns.T).take(blocks.places).astype(np.float64, copy=False)
+        hessian.ravel()[:: len(hessian) + 1] += problem._ridge_diagonal
         return torch.from_numpy(hessian)
 
 
@@ -372,9 +393,9 @@ class _Shares(NamedTuple):
 
 
 def _shares_of(z: np.ndarray) -> _Shares:
-    below = z - z.max(0)
+    below = z - np.maximum.reduce(z)
     p = np.exp(below)
-    total = p.sum(0)
+    total = np.add.reduce(p)
     p /= total
     return _Shares(z, below, p, total)
 

@@ -80,6 +80,11 @@ class Cost:
         return COMPACT_HESSIAN + flops / COMPACT_FLOPS if self.compact else flops / FLOPS
 
     @property
+    def pair_product(self) -> float:
+        """Multiply-adds of the largest product: all pairs of classes for all of columns."""
+        return self.n_rows * self.n_classes * (self.n_classes - 1) / 2 * self._columns**2
+
+    @property
     def hessian_in_products(self) -> float:
         """How many Hessian products take as long as one that is written out."""
         return self.hessian / self.product
@@ -143,6 +148,8 @@ class Cost:
     @property
     def span_pays(self) -> bool:
         """Whether N orthogonal coordinates for the rows, in place of D, are worth finding."""
+        if self.n_rows >= self.n_features:
+            return False
         within = Cost(self.n_rows, self.n_rows, float(self.n_rows) ** 2, self.n_classes)
         return self.span + within._quickest + PROOFS * self.step <= LESS * self._quickest
 

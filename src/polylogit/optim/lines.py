@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polylogit.optim.logits import chunks, inner, logits_of, row_sums, softmax
-from polylogit.optim.problem import Evaluation
+from polylogit.optim.problem import Evaluation, dot
 from polylogit.optim.sums import SoftmaxSums
 
 
@@ -105,9 +105,9 @@ class RecomputedLine:
         """dF.d there."""
         (before, last), there = self._last, self.evaluate(t)
         if t != before:
-            rise = float(((there.gradient - last.gradient) * self.direction).sum())
+            rise = dot(there.gradient - last.gradient, self.direction)
             self._last, self._curvature = (t, there), rise / (t - before)
-        return float((there.gradient * self.direction).sum())
+        return dot(there.gradient, self.direction)
 
     def curvature(self, t: float) -> float:
         """How fast the slope rose from the last other point."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from polylogit.optim.damping import damping_after
 from polylogit.optim.line_search import lowest
-from polylogit.optim.problem import Curvature, Evaluation, Preconditioner, Problem, Solver
+from polylogit.optim.problem import Curvature, Evaluation, Preconditioner, Problem, Solver, dot
 
 FORCING = 0.1
 MOST_PRODUCTS = 200
@@ -42,7 +42,7 @@ def newton_cg(
         )
         fewest = products if renewed else fewest
         spent += max(0, products - fewest)
-        slope = float((at.gradient * direction).sum())
+        slope = dot(at.gradient, direction)
         if not slope < 0:
             return
         line = problem.line(at, direction)
@@ -69,21 +69,21 @@ def conjugate_gradients(
     residual = (-gradient / length).to(fast)
     solution = torch.zeros_like(residual)
     z = precondition(residual)
-    search, energy = z, float((residual * z).sum())
+    search, energy = z, dot(residual, z)
     enough, products = FORCING**2 * energy, 0
     while products < MOST_PRODUCTS:
         image = curvature.product(search)
         products += 1
         if damping:
             image = image + damping * precondition.curvature(search)
-        bend = float((search * image).sum())
+        bend = dot(search, image)
         if bend <= 0:  # rounding, for F is convex: so far the model holds
             solution = solution if products > 1 else search
             break
         solution = solution + (energy / bend) * search
         residual = residual - (energy / bend) * image
         z = precondition(residual)
-        energy, last = float((residual * z).sum()), energy
+        energy, last = dot(residual, z), energy
         if energy <= enough:
             break
         search = z + (energy / last) * search

@@ -35,7 +35,7 @@ from polylogit.optim.preconditioner import (
     GramPreconditioner,
     Kept,
 )
-from polylogit.optim.problem import Evaluation, Line, Preconditioner
+from polylogit.optim.problem import Evaluation, Line, Preconditioner, dot
 from polylogit.optim.sums import SoftmaxSums
 from polylogit.optim.targets import Labels
 
@@ -99,10 +99,10 @@ class SoftmaxObjective(SoftmaxSums):
         """
         gradient = at.gradient.to(self.fast)
         step = even.once(gradient)
-        promised, other = (float((gradient * d).sum()) for d in (step, made(gradient)))
+        promised, other = (dot(gradient, d) for d in (step, made(gradient)))
         if promised <= MUCH * other:
             return made
-        bend = float((step * self.curvature(at).product(step)).sum())
+        bend = dot(step, self.curvature(at).product(step))
         return even if promised**2 > MORE * other * bend else made
 
     def _has_own_rows(self, at: Evaluation) -> bool:

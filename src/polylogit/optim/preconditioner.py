@@ -267,7 +267,7 @@ def solved(matrix: Tensor, right: Tensor) -> Tensor:
     if matrix.shape[0] <= SMALL and matrix.device.type == "cpu":
         _, solution, failed = dposv(matrix.numpy().T, right.numpy().ravel())  # LAPACK's order
         if not failed:
-            return torch.from_numpy(solution).view_as(right)
+            return torch.from_numpy(solution.reshape(right.shape))
     return torch.cholesky_solve(right.reshape(-1, 1), cholesky(matrix)).view_as(right)
 
 

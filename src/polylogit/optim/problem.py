@@ -13,10 +13,24 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 ROUNDING = 4 * torch.finfo(torch.float64).eps  # a relative change of F that is none
+
+
+def dot(one: Tensor, other: Tensor) -> float:
+    """The inner product of two points, or of a gradient and a direction.
+
+    By numpy where it can read them: of few numbers, that takes a quarter of the time.
+
+    >>> dot(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))
+    11.0
+    """
+    if one.is_cpu:
+        return float(np.vdot(one.numpy(), other.numpy()))
+    return float((one * other).sum())
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,12 @@ class Evaluation:
     value: float
     gradient: Tensor
     state: object = None
+
+
+def is_finite(at: Evaluation) -> bool:
+    """Whether F and all of its gradient are; by numpy where it can read it, as `dot`."""
+    gradient = at.gradient.numpy() if at.gradient.is_cpu else at.gradient
+    return math.isfinite(at.value + float(gradient.sum()))
 
 
 class Line(Protocol):

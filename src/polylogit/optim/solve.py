@@ -16,7 +16,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,19 +46,21 @@ from polylogit.optim.problem import (
     Solver,
     Statistics,
     Status,
+    is_finite,
 )
 from polylogit.optim.proximal import proximal_newton
 from polylogit.optim.row_span import RowSpan, fits
 from polylogit.optim.separation import is_separable, separates
 from polylogit.optim.sums import contrast_basis
 from polylogit.optim.targets import Labels, Targets
-from polylogit.optim.threads import chosen_threads, threads
+from polylogit.optim.threads import UNSHARED, chosen_threads, threads
 from polylogit.optim.trail import Trail
 from polylogit.rooms import Rooms
 
 DOUBLE_WORK = 5e6  # multiply-adds of a written-out Hessian up to which it is made in float64
 POLISH_WORK = 2e7  # multiply-adds of a written-out Hessian that nobody waits for
-POLISH = 1e-4  # of tol: where steps cost next to nothing, go on to here
+POLISH = 1e-8  # of tol: where steps cost next to nothing, go on to here
+LOCAL_POLISH = 1e-4  # the same without a penalty: there is nothing to hold what float64 rounds
 COMPACT_POLISH = 1e-2  # the same where rows are few
 ONE_THREAD_WORK = 2e9  # multiply-adds of such a Hessian that is made on one thread, as all is there
 FAST_WORK = 4e6  # multiply-adds of a pass from which float32 pays
@@ -362,14 +364,16 @@ class _Run:
 
     def _share_of_tol(self, cost: Cost) -> float:
         """Where to go on to once the gap is small enough."""
-        if self.polishes or (self.local and self.stages[0] is not _NEWTON):
+        if self.local and (self.polishes or self.stages[0] is not _NEWTON):
+            return LOCAL_POLISH
+        if self.polishes:
             return POLISH
         return COMPACT_POLISH if cost.compact else 1.0
 
     def from_point(self, start: tuple[Tensor, Tensor] | None) -> Solution:
         """Run the solvers from here until there is a reason to stop."""
         overflow = np.errstate(over="ignore", invalid="ignore")  # as torch, and refused later
-        with threads(self._threads()), overflow:
+        with self._on_threads(), overflow:
             objective = self.objective
             if start is None:
                 point = objective.start()
@@ -384,6 +388,14 @@ class _Run:
             if not self._has_optimum():
                 self._refuse_separated()
             return self._solution(status)
+
+    def _on_threads(self) -> AbstractContextManager[None]:
+        """As many threads as pay; where products are so small that they get one anyway, no limit.
+
+        To set and restore one takes longer than a step of such a fit.
+        """
+        tiny = self.objective.cost.compact and self.objective.cost.pair_product <= UNSHARED
+        return nullcontext() if tiny and not self.settings.n_threads else threads(self._threads())
 
     def _threads(self) -> int:
         """Those that pay, found out once for a whole trail."""
@@ -598,7 +610,7 @@ class _Run:
     def _refuse_trouble(self) -> None:
         """Numbers that are not finite, and classes that are separated already."""
         at, codes = self.at, self._separable_codes()
-        if not math.isfinite(at.value + float(at.gradient.sum())):
+        if not is_finite(at):
             raise SolveError(
                 f"the objective became {at.value} on finite data; the columns are too extreme for "
                 "float64 in combination: express the largest in another unit"
@@ -671,7 +683,9 @@ class _Run:
         """(W, bias) on the user's scale, without what softmax cannot see and the penalty does."""
         objective = self.objective
         weight, bias = objective.split(at.point)
-        weight, bias = objective.design.to_user(objective.ridge.centred(weight), bias)
+        if objective.basis is None:  # else it is centred
+            weight = objective.ridge.centred(weight)
+        weight, bias = objective.design.to_user(weight, bias)
         return weight, bias - bias.mean()
 
     def _examined(self) -> tuple[Evaluation, Certificate]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Self, cast
 
 import numpy as np
@@ -447,9 +447,14 @@ def contrast_basis(n_classes: int) -> Tensor:
     >>> torch.allclose(E.T @ E, torch.eye(3).double()), bool(E.sum(0).abs().max() < 1e-15)
     (True, True)
     """
+    return torch.tensor(_helmert(n_classes))  # where torch puts new tensors now
+
+
+@lru_cache(maxsize=4)
+def _helmert(n_classes: int) -> np.ndarray:
     basis = np.zeros((n_classes, n_classes - 1))
     for j in range(1, n_classes):
         basis[:j, j - 1] = 1.0
         basis[j, j - 1] = -float(j)
         basis[:, j - 1] /= (j * (j + 1)) ** 0.5
-    return torch.as_tensor(basis)  # where torch puts new tensors now
+    return basis

@@ -43,9 +43,16 @@ class Labels:
             probabilities.sub_(self.smoothing / self.n_classes) if self.smoothing else probabilities
         )
 
+    def written_out(self) -> Tensor:
+        """T (N, K) in float64."""
+        size, place = (len(self.codes), self.n_classes), self.codes.device
+        rows = torch.full(size, self.smoothing / self.n_classes, dtype=torch.float64, device=place)
+        own = 1 - self.smoothing + self.smoothing / self.n_classes
+        return rows.scatter_(1, self.codes[:, None], own)
+
     def to(self, device: torch.device) -> Labels:
         """The same on another device."""
-        return replace(self, codes=self.codes.to(device))
+        return self if self.codes.device == device else replace(self, codes=self.codes.to(device))
 
     def mass(self, weights: Tensor) -> Tensor:
         """sum_i s_i t_i (K,): the weight of each class."""
@@ -73,6 +80,10 @@ class Distributions:
         """P - T (B, K), in place."""
         return probabilities.sub_(self.rows_of[rows])
 
+    def written_out(self) -> Tensor:
+        """T (N, K)."""
+        return self.rows_of
+
     def to(self, device: torch.device) -> Distributions:
         """The same on another device."""
         return replace(self, rows_of=self.rows_of.to(device))
@@ -83,12 +94,6 @@ class Distributions:
 
 
 Targets = Labels | Distributions
-
-
-def written_out(targets: Targets, n_rows: int, n_classes: int) -> Tensor:
-    """T (N, K) in float64, whatever holds the targets: P - T at P = 0."""
-    nothing = torch.zeros(n_rows, n_classes, dtype=torch.float64)
-    return -targets.subtract_from(nothing, slice(0, n_rows))
 
 
 def _lse(logits: Tensor, probabilities: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ import torch
 from threadpoolctl import ThreadpoolController
 
 WORTH_A_THREAD = 2e7  # multiply-adds of a pass, per thread
+UNSHARED = 2e5  # multiply-adds of a product that OpenBLAS shares out by no means: 2^18
 MUCH_TO_READ = 2e6  # numbers, from which on more threads than one look at them
 TRIAL = 256  # rows and columns of the matrices multiplied to see what threads bring
 TRIALS = 3  # of which the best counts

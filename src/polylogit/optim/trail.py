@@ -25,7 +25,7 @@ from polylogit.optim.logits import Logits, logits_of
 from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.penalty import Penalty
 from polylogit.optim.preconditioner import Kept
-from polylogit.optim.problem import Evaluation, Line
+from polylogit.optim.problem import Evaluation, Line, dot
 from polylogit.optim.row_span import RowSpan
 
 MEMORY = 30  # steps of L-BFGS: those of several solves
@@ -99,7 +99,7 @@ class Trail:
         if self.way is None:
             return None
         direction, change = self.way
-        slope = float((at.gradient * direction).sum())
+        slope = dot(at.gradient, direction)
         if not slope < 0:
             return None
         line: Line = (
