@@ -66,6 +66,17 @@ def test_where_the_preconditioner_is_the_hessian_one_product_is_enough():
     assert products == len(asked) == 1
 
 
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_step_takes_no_more_products_than_it_may(most, monkeypatch):
+    monkeypatch.setattr(module, "FORCING", 1e-12)
+    bowl, asked = Bowl(seed=1), []
+    first = bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64))
+    product = bowl.curvature(first).product
+    bowl.curvature = lambda _: SimpleNamespace(product=lambda d: asked.append(d) or product(d))
+    assert next(newton_cg(bowl, first, most=most)).value < first.value
+    assert len(asked) == most
+
+
 def renewals(dear, steps=9):
     toy, made = LogCosh(), []
 

@@ -409,6 +409,22 @@ def test_where_products_in_float32_lead_nowhere_they_are_made_in_float64(monkeyp
     assert tried == [torch.float32, torch.float64]
 
 
+def test_a_step_of_conjugate_gradients_never_takes_longer_than_newtons(monkeypatch):
+    given, newton_cg = [], module.newton_cg
+
+    def seen(problem, at, **options):
+        given.append((problem.cost.hessian_in_products, options["most"]))
+        yield from newton_cg(problem, at, **options)
+
+    monkeypatch.setattr(module, "newton_cg", seen)
+    assert run(*WINE, solver="newton-cg").certified
+    monkeypatch.setattr(module, "MANY_PRODUCTS", 0)  # to begin with them, and leave the rest
+    assert run(*WINE).certified
+    (_, alone), (worth, before) = given
+    assert alone == module.MOST_PRODUCTS
+    assert worth <= before <= worth + 1
+
+
 def test_after_the_first_diagonals_correlated_columns_get_their_matrix(monkeypatch):
     made, first = [], objective_module.SoftmaxObjective.preconditioner
     monkeypatch.setattr(

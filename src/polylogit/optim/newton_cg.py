@@ -27,18 +27,22 @@ MOST_PRODUCTS = 200
 
 
 def newton_cg(
-    problem: Problem, at: Evaluation, fast: torch.dtype = torch.float64, dear: float = 0.0
+    problem: Problem,
+    at: Evaluation,
+    fast: torch.dtype = torch.float64,
+    dear: float = 0.0,
+    most: int = MOST_PRODUCTS,
 ) -> Solver:
     """Ever better points after `at`; ends where no direction leads down any more.
 
-    A preconditioner takes as long as `dear` Hessian products.
+    A preconditioner takes as long as `dear` Hessian products, and a step at `most` so many.
     """
     damping, spent, fewest = 0.0, math.inf, 0
     while True:
         if renewed := spent >= dear:
             precondition, spent = problem.preconditioner(at), 0.0
         direction, products = conjugate_gradients(
-            problem.curvature(at), precondition, at.gradient, fast, damping
+            problem.curvature(at), precondition, at.gradient, fast, damping, most
         )
         fewest = products if renewed else fewest
         spent += max(0, products - fewest)
@@ -58,6 +62,7 @@ def conjugate_gradients(
     gradient: Tensor,
     fast: torch.dtype,
     damping: float = 0.0,
+    most: int = MOST_PRODUCTS,
 ) -> tuple[Tensor, int]:
     """A float64 d with (H + damping M) d close to -g, and how many products that took.
 
@@ -71,7 +76,7 @@ def conjugate_gradients(
     z = precondition(residual)
     search, energy = z, dot(residual, z)
     enough, products = FORCING**2 * energy, 0
-    while products < MOST_PRODUCTS:
+    while products < most:
         image = curvature.product(search)
         products += 1
         if damping:

@@ -33,7 +33,7 @@ from polylogit.optim.device import on
 from polylogit.optim.lbfgs import MEMORY, Pairs, lbfgs, models_in
 from polylogit.optim.logits import logits_of, parts
 from polylogit.optim.newton import newton
-from polylogit.optim.newton_cg import newton_cg
+from polylogit.optim.newton_cg import MOST_PRODUCTS, newton_cg
 from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.penalty import ElasticNet, Penalty, Ridge
 from polylogit.optim.problem import (
@@ -543,7 +543,10 @@ class _Run:
         if self.stage is _NEWTON and not objective.penalised:  # nothing else curves F
             objective = objective.exactly()
         if self.stage is _NEWTON_CG:
-            return newton_cg(objective, self.at, dear=self.dear_in_products)
+            most = MOST_PRODUCTS
+            if self.stages[-1] is _NEWTON:  # which is next once a step has taken longer than its
+                most = min(most, 1 + int(self.worth))
+            return newton_cg(objective, self.at, dear=self.dear_in_products, most=most)
         return self.stage.solver(objective, self.at)
 
     def _certified(self, gap: float, fall: float) -> bool:
