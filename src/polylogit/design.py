@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 import scipy.sparse
@@ -376,12 +376,11 @@ class DenseDesign(Design):
         return self._copies[dtype]
 
     def _standardised(self, dtype: torch.dtype) -> Tensor:
-        source = self._source
-        if isinstance(source, Tensor) and source.numel() <= FEW_NUMBERS:  # in few calls
-            exact = self.of_columns(source.to(self.device)).double() - self.centre
-            return exact.mul_(self._per_unit).to(dtype)
-        copy = torch.empty(self.n_rows, self.n_features, dtype=dtype, device=self.device)
-        rooms = Rooms()
+        source, size = self._source, (self.n_rows, self.n_features)
+        if _is_small(source):  # in few calls
+            exact = torch.empty(size, dtype=torch.float64, device=self.device)
+            return self._standardise(source, exact).to(dtype)
+        copy, rooms = torch.empty(size, dtype=dtype, device=self.device), Rooms()
         for rows, part in _parts(source):
             if dtype == torch.float64:
                 self._standardise(part, copy[rows])
@@ -508,14 +507,16 @@ def _moments(source: Tensor | StoredRows) -> tuple[Seen, np.ndarray]:
     Sums are taken about the first row in float64, so an offset of 1e9 loses no digit; nan where the
     first row is so far from the mean that the squares about the mean would lose some.
     """
-    if isinstance(source, Tensor) and source.numel() <= FEW_NUMBERS:
-        sums = _sums_at_once(source.numpy())
-    else:
-        sums = _sums_in_parts(source)
+    sums = _sums_at_once(source.numpy()) if _is_small(source) else _sums_in_parts(source)
     shift, about_first = sums.total / len(source), sums.squares / len(source)
     about_mean = about_first - np.square(shift)
     sure = about_mean >= np.maximum(SURE * about_first, LEAST_SQUARE)
     return (sums.low, sums.high, sums.first + shift), np.where(sure, about_mean, np.nan)
+
+
+def _is_small(source: Tensor | StoredRows) -> TypeGuard[Tensor]:
+    """Whether calls cost more than what they do to all rows together."""
+    return isinstance(source, Tensor) and source.numel() <= FEW_NUMBERS
 
 
 class _Sums(NamedTuple):

@@ -247,9 +247,7 @@ class CompactObjective(SoftmaxObjective):
 
     @cached_property
     def _ridge(self) -> np.ndarray:
-        columns = np.zeros(self.design.n_features + self.intercept)
-        columns[: self.design.n_features] = self.ridge.strength.numpy()
-        return columns
+        return self.ridge_columns().numpy()
 
     @cached_property
     def _ridge_diagonal(self) -> np.ndarray:
