@@ -53,6 +53,10 @@ def variants():
     yield "stored big-endian", stored(X.astype(">f8"))
     yield "picked from stored", stored(np.repeat(X, 3, 0)).take(np.arange(1, 150, 3))
     yield "csr", scipy.sparse.csr_array(X)
+    fixed = scipy.sparse.csr_array(X)
+    for part in (fixed.data, fixed.indices, fixed.indptr):
+        part.flags.writeable = False
+    yield "csr read-only", fixed
     yield "csr float32", scipy.sparse.csr_array(X.astype(np.float32))
 
 
@@ -478,3 +482,23 @@ def test_no_row_is_beyond_the_reach_of_its_columns(centred):
     assert bool((most <= design.reach).all())
     torch.testing.assert_close(most, design.reach, rtol=1e-6, atol=0)
     assert design_of(scipy.sparse.csr_array(X)).reach is None
+
+
+def test_sparse_rows_are_turned_round_once_for_both_precisions(monkeypatch):
+    made = []
+    turned_round = module._strips
+    monkeypatch.setattr(module, "_strips", lambda m: made.append(m.dtype) or turned_round(m))
+    design = design_of(scipy.sparse.csr_array(X))
+    residual = torch.ones(len(X), 2, dtype=torch.float64)
+    products = {}
+    for dtype in (torch.float32, torch.float64):
+        (block,) = design.blocks(dtype)
+        products[dtype] = block.rmatmul(residual.to(dtype))
+        assert products[dtype].dtype == dtype
+    assert made == [np.float64]
+    close = {"rtol": 1e-5, "atol": 1e-4}
+    torch.testing.assert_close(*(product.double() for product in products.values()), **close)
+    fast, exact = (next(iter(design.blocks(dtype))) for dtype in products)
+    for one, other in zip(fast.strips(), exact.strips(), strict=True):
+        assert one.turned.col_indices().data_ptr() == other.turned.col_indices().data_ptr()
+    assert np.shares_memory(fast.features.indices, exact.features.indices)  # not twice

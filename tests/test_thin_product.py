@@ -7,6 +7,7 @@ from polylogit import thin_product as module
 from polylogit.optim.threads import threads
 from polylogit.thin_product import (
     FEWEST,
+    LONGER,
     SHORT,
     WORTH_A_CALL,
     few_rows_are_quick,
@@ -189,7 +190,19 @@ def test_a_torch_without_it_is_no_trouble(monkeypatch):
 @pytest.mark.parametrize("quick", [True, False])
 def test_which_order_is_quick_for_few_rows_is_tried(quick, monkeypatch):
     few_rows_are_quick.cache_clear()
-    monkeypatch.setattr(module, "_seconds", lambda _, left, right: (len(left) > len(right)) ^ quick)
-    sizes = (FEWEST, SHORT), (FEWEST, SHORT - 1), (FEWEST + 1, SHORT)
-    assert [is_quick_in_rows(torch.ones(size)) for size in sizes] == [quick, False, False]
+    asked = []
+
+    def seconds(_, left, right):
+        asked.append((left.dtype, right.dtype))
+        return (len(left) > len(right)) ^ quick
+
+    monkeypatch.setattr(module, "_seconds", seconds)
+    for dtype, few in FEWEST.items():
+        long = max(SHORT, LONGER * few)
+        sizes = (few, long), (few, long - 1), (few + 1, 2 * long)
+        found = [is_quick_in_rows(torch.ones(size, dtype=dtype)) for size in sizes]
+        assert found == [quick, False, False]
+        assert asked == 2 * [(dtype, dtype)]
+        asked.clear()
+    assert not is_quick_in_rows(torch.ones(1, SHORT, dtype=torch.float16))
     few_rows_are_quick.cache_clear()

@@ -23,8 +23,10 @@ from torch import Tensor
 
 WORTH_A_CALL = 2e6  # multiply-adds from which the dearer call pays
 WORTH_SHARING = 2**17  # numbers to sum over
-FEWEST = 4  # rows of R up to which MKL may read L once, where it lies, if they are not short:
-SHORT = 64  # numbers
+# rows of R up to which MKL may read L once, where it lies, if they are not short: of fewer numbers,
+# or of not so many times as there are rows, for what comes out has to be turned round
+FEWEST = {torch.float32: 4, torch.float64: 32}  # beyond, oneDNN does, which knows float32 alone
+SHORT, LONGER = 64, 16
 TRIAL = 16, 256, 2048  # K, D and B of the products by which oneDNN has to prove itself
 TRIALS = 3  # of which the best counts
 
@@ -88,8 +90,9 @@ def _is_worth_it(left: Tensor, right: Tensor) -> bool:
 
 def is_quick_in_rows(right: Tensor) -> bool:
     """Whether L R' takes less time than R L', its transpose, for an L of many rows."""
-    few, threads = len(right), torch.get_num_threads()
-    return few <= FEWEST and right.shape[1] >= SHORT and few_rows_are_quick(few, threads)
+    few, threads, dtype = len(right), torch.get_num_threads(), right.dtype
+    fits = few <= FEWEST.get(dtype, 0) and right.shape[1] >= max(SHORT, LONGER * few)
+    return fits and few_rows_are_quick(few, threads, dtype)
 
 
 def _lie_well(left: Tensor, right: Tensor) -> bool:
@@ -112,14 +115,14 @@ def onednn_is_quicker(sums: bool, threads: int) -> bool:  # noqa: ARG001
     return there and _seconds(onednn_product, *pair) <= _seconds(_plain, *pair)
 
 
-@lru_cache(maxsize=16)
-def few_rows_are_quick(count: int, threads: int) -> bool:  # noqa: ARG001
+@lru_cache(maxsize=64)
+def few_rows_are_quick(count: int, threads: int, dtype: torch.dtype) -> bool:  # noqa: ARG001
     """Whether `@` does L R' sooner than R L' for an R of `count` rows: tried, as above.
 
-    One takes up to three times as long as the other, by processor, count and number of threads.
+    One takes up to three times as long as the other, by processor, count, threads and precision.
     """
     _, n_features, n_rows = TRIAL
-    rows, few = (torch.ones(n, n_features, device="cpu") for n in (n_rows, count))
+    rows, few = (torch.ones(n, n_features, dtype=dtype, device="cpu") for n in (n_rows, count))
     return _seconds(_plain, rows, few) <= _seconds(_plain, few, rows)
 
 

@@ -1,13 +1,13 @@
 """L-BFGS on problems that are no softmax at all."""
 
 import itertools
-from collections import deque
 
 import pytest
 import torch
 from toys import Bowl, LogCosh, ToyLine
 
-from polylogit.optim.lbfgs import MEMORY, lbfgs, models_in, repenalised
+from polylogit.optim.lbfgs import MEMORY, lbfgs, models_in
+from polylogit.optim.pairs import Pairs
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -56,31 +56,6 @@ def test_the_curvature_model_is_asked_for_anew_now_and_then(free, dear, times, m
     assert not free or models_in(31, dear) == times
 
 
-def test_pairs_follow_a_change_of_the_penalty_exactly():
-    bowl, pairs = Bowl(0), deque(maxlen=MEMORY)
-    steps = lbfgs(bowl, bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64)), pairs)
-    for _ in range(4):
-        next(steps)
-    assert len(pairs) == 4
-    before = list(pairs)
-    extra = torch.linspace(0.5, 3.0, 3, dtype=torch.float64)
-    repenalised(pairs, extra)
-    for old, new in zip(before, pairs, strict=True):
-        assert new.step is old.step
-        hessian = bowl.A + torch.diag(extra.repeat(2))
-        change = (hessian @ old.step.reshape(-1)).reshape(2, 3)
-        torch.testing.assert_close(new.change, change, rtol=1e-6, atol=1e-9)
-        assert new.product == pytest.approx(float((new.step * new.change).sum()))
-
-
-def test_a_pair_without_curvature_is_dropped():
-    bowl, pairs = Bowl(1), deque(maxlen=MEMORY)
-    steps = lbfgs(bowl, bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64)), pairs)
-    next(steps)
-    repenalised(pairs, torch.full((3,), -1e9, dtype=torch.float64))
-    assert len(pairs) == 0
-
-
 def test_where_trials_are_dear_fewer_are_made(monkeypatch):
     def trials(free):
         toy, made = LogCosh(), []
@@ -96,12 +71,12 @@ def test_where_trials_are_dear_fewer_are_made(monkeypatch):
 
 
 def test_directions_may_be_made_in_float32():
-    bowl, pairs = Bowl(0), deque(maxlen=MEMORY)
+    bowl, pairs = Bowl(0), Pairs(MEMORY)
     at = bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64))
     for dtype, steps in ((torch.float32, 4), (torch.float64, 12)):
         *_, at = itertools.islice(lbfgs(bowl, at, pairs, dtype), steps)
         assert at.point.dtype == torch.float64
-        assert {tensor.dtype for pair in pairs for tensor in (pair.step, pair.change)} == {dtype}
+        assert {pairs.steps.dtype, pairs.changes.dtype} == {dtype}
     torch.testing.assert_close(at.point, bowl.solution, rtol=1e-9, atol=1e-9)
 
 

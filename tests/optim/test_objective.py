@@ -9,7 +9,7 @@ from oracle import ROWS, problem, random_point
 from polylogit.optim import logits as logits_module
 from polylogit.optim import objective as objective_module
 from polylogit.optim import own_rows as own_rows_module
-from polylogit.optim.preconditioner import ClassPreconditioner
+from polylogit.optim.preconditioner import ClassPreconditioner, EvenPreconditioner, Kept
 
 
 @pytest.mark.parametrize("rows", ["dense", "sparse"])
@@ -23,6 +23,27 @@ def test_the_preconditioner_where_no_feature_is_seen_yet(rows, widest, monkeypat
     one, other = p.objective.preconditioner(at), p.objective.preconditioner(written)
     for part in ("gram", "diagonals") if widest > 1 else ("diagonal",):
         torch.testing.assert_close(getattr(one, part), getattr(other, part), rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_which_model_is_the_better_is_found_out_once_for_sums_that_are_kept(better, monkeypatch):
+    asked, choice = [], objective_module.SoftmaxObjective._better
+
+    def counted(self, at, made, even):
+        asked.append(choice(self, at, made, even))
+        return even if better else made
+
+    monkeypatch.setattr(objective_module.SoftmaxObjective, "_better", counted)
+    p = problem()
+    kept = Kept()
+    objective = replace(p.objective, kept=kept)
+    at = objective.evaluate(random_point(p))
+    kinds = [type(objective.preconditioner(at)) for _ in range(3)]
+    assert kinds == 3 * [EvenPreconditioner if better else ClassPreconditioner]
+    assert len(asked) == 1
+    kept.total = 100 * kept.total  # out of date
+    objective.preconditioner(at)
+    assert len(asked) == 2
 
 
 def test_passes_are_counted():

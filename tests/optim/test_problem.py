@@ -3,12 +3,15 @@ import math
 import pytest
 import torch
 
+from polylogit.optim import problem as module
 from polylogit.optim.problem import (
+    FEW,
     Certificate,
     Evaluation,
     Solution,
     Statistics,
     Status,
+    dot,
     is_finite,
 )
 
@@ -34,6 +37,17 @@ def test_a_point_is_finite_if_the_value_and_all_of_the_slope_are(spoilt):
     assert not is_finite(Evaluation(slope, spoilt, slope))
     slope[1, 2] = spoilt
     assert not is_finite(Evaluation(slope, 1.0, slope))
+
+
+@pytest.mark.parametrize("numbers", [6, FEW, 2 * FEW])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_inner_product_of_few_numbers_and_of_many(numbers, dtype, monkeypatch):
+    one, other = torch.arange(2.0 * numbers).to(dtype).sin().view(2, 2, -1)
+    truth = float((one.double() * other.double()).sum())
+    if numbers > FEW:  # numpy's threads would stand in the way of torch's
+        monkeypatch.setattr(module.np, "vdot", None)
+    assert dot(one, other) == pytest.approx(truth, rel=1e-4, abs=1e-4)
+    assert dot(one.T, other.T) == pytest.approx(truth, rel=1e-4, abs=1e-4)
 
 
 def test_every_other_status_says_what_to_do():

@@ -77,6 +77,27 @@ def test_the_best_bias_balances_every_class(rows, many, monkeypatch):
     torch.testing.assert_close(best.point[:, :-1], at.point[:, :-1], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("off", "looks"), [(1e-5, 0), (0.1, 1)])
+def test_a_hessian_made_beside_a_point_tells_the_way_to_its_best_bias(off, looks, monkeypatch):
+    p = problem(alike=True, contrasts=True)
+    fast = replace(p.objective, dtype=torch.float32)
+    point = p.objective.balanced(random_point(p)).point
+    point[0, -1] += off
+    there = p.objective.nearly_balanced(fast.evaluate(point))
+    assert p.objective.is_balanced(there, 1e-5)
+    calls, look = [], sums_module.best_bias_shift
+    known = p.objective.mass, p.objective.weights, bias_module.BiasCurvature()
+    truth = look(there.state, *known, steps=1)
+    monkeypatch.setattr(
+        sums_module, "best_bias_shift", lambda *a, **k: calls.append(a) or look(*a, **k)
+    )
+    found = p.objective.bias_shift(there)
+    assert len(calls) == looks
+    torch.testing.assert_close(found, truth, rtol=5e-3, atol=1e-13)
+    p.objective.bias_shift(p.objective.evaluate(point))  # another point: that Hessian says nothing
+    assert len(calls) == looks + 1
+
+
 @pytest.mark.parametrize("intercept", [True, False])
 def test_balanced_is_the_evaluation_at_the_best_bias(intercept):
     p = problem(intercept=intercept, contrasts=True)

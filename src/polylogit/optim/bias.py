@@ -31,6 +31,7 @@ SETTLED = {torch.float32: 1e-5, torch.float64: 1e-9}  # of a class's mass: near 
 BEST = {torch.float32: 1e-6, torch.float64: 0.0}  # the same at the end of it
 FOLLOWING_STEPS, BEST_STEPS = 2, 30
 LONGEST_STEP = 2.0  # nats
+STEADY = 1e-3  # nats: a shift that changes the Hessian by no more than a few thousandths
 PACE = 0.2  # of a residual, left by a step: where more is left, the Hessian is out of date
 
 _Solver = Callable[[Tensor], Tensor]
@@ -41,6 +42,7 @@ class BiasCurvature:
     """The last Hessian, factored: near the optimum it serves again and again."""
 
     solve: _Solver | None = None
+    beside: tuple[Tensor, _Solver] | None = None  # a point, and one made at next to its bias
 
 
 def best_bias_shift(
@@ -50,13 +52,15 @@ def best_bias_shift(
     curvature: BiasCurvature,
     *,
     sums: Tensor | None = None,
-    steps: int = 30,
+    leave: float = SQUARED_AWAY,
+    steps: int = BEST_STEPS,
 ) -> Tensor:
     """The shift u (K,) at the optimum, up to rounding of the logits.
 
     A Hessian made near the optimum serves for all further steps; with many classes one serves as
     long as the residual falls to a fifth with every step, one of before (`curvature`) too: then
-    `sums`, sum_i s_i p_i (K,) at no shift, save a look at the logits.
+    `sums`, sum_i s_i p_i (K,) at no shift, save a look at the logits. It ends where the next step
+    would leave the square of `leave` of the mass of the smallest class.
     """
     shift, least, enough = torch.zeros_like(mass), float(mass.min()), BEST[logits.dtype]
     last = made = math.inf  # the residual at the last step, and where the Hessian was made
@@ -77,8 +81,8 @@ def best_bias_shift(
         if square is not None:
             curvature.solve, made = _solver(residual + mass, square), size
             del square
-        shift += _step(cast("_Solver", curvature.solve), residual)
-        if not many and made * size <= (SQUARED_AWAY * least) ** 2:
+        shift += newton_step(cast("_Solver", curvature.solve), residual)
+        if not many and made * size <= (leave * least) ** 2:
             break
     return shift
 
@@ -110,7 +114,7 @@ def follow(
         solve = None if best and factor is None else curvature.solve
         if solve is None or size > PACE * last:
             solve = curvature.solve = _solver(sums, _square(probabilities, weights, factor))
-        last, shift = size, _step(solve, residual)
+        last, shift = size, newton_step(solve, residual)
         total += shift
         sums, factor = _moved(probabilities, shift, weights)
         if 0 < largest * pace <= BALANCED:  # so much is left at that pace
@@ -147,7 +151,7 @@ def _settle(logits: Tensor, probabilities: Tensor, shift: Tensor, scale: Tensor)
         probabilities[rows].mul_(scale[rows, None])
 
 
-def _step(solve: _Solver, residual: Tensor) -> Tensor:
+def newton_step(solve: _Solver, residual: Tensor) -> Tensor:
     """Newton's step (K,), of sum zero and at most two nats."""
     step = solve(residual)
     step -= step.mean()

@@ -44,15 +44,14 @@ class LogitLine:
             p = softmax(z, self._probabilities[rows])
             self._sums += share.to(p.dtype) @ p  # while they are in cache
             slope += _mean_product(p, dz, share, problem.alike)
-            slope -= float(share @ problem.targets.dot(dz, rows).double())
-        here, _ = problem.split(self.at.point)
-        return slope + float((self._pull * (here + t * self._ahead)).sum())
+        pull, bend = self._ridge
+        return slope - self._wanted + pull + t * bend
 
     def curvature(self, t: float) -> float:
         """sum_i s_i Var_p(dz_i) at `t`, with the ridge."""
         if self._tried != t or self._logits is None:
             self.slope(t)
-        curvature = float((self._pull * self._ahead).sum())
+        _, curvature = self._ridge
         for rows in chunks(*self.change.shape):
             dz = self.change[rows]
             weighted = self._probabilities[rows] * dz
@@ -62,14 +61,17 @@ class LogitLine:
         return curvature
 
     @cached_property
-    def _ahead(self) -> Tensor:
-        """The direction of V (K, D)."""
-        return self.objective.split(self.direction)[0]
+    def _wanted(self) -> float:
+        """sum_i s_i t_i.dz_i, which no step changes."""
+        problem, change = self.objective, self.change
+        picked = (problem.targets.dot(change[rows], rows) for rows in chunks(*change.shape))
+        return float(problem.weights @ torch.cat(list(picked)).double())
 
     @cached_property
-    def _pull(self) -> Tensor:
-        """How fast the ridge's gradient changes along the line (K, D)."""
-        return self.objective.ridge.gradient(self._ahead)
+    def _ridge(self) -> tuple[float, float]:
+        """The ridge's slope where the line sets out, and how fast it changes on it."""
+        pull = self.direction * self.objective.ridge_columns()
+        return dot(pull, self.at.point), dot(pull, self.direction)
 
     def evaluate(self, t: float) -> Evaluation:
         """F and its gradient there, the bias near its best: one pass, for the gradient alone."""

@@ -101,8 +101,10 @@ def column_sums(matrix: Tensor) -> Tensor:
 def inner(one: Tensor, other: Tensor) -> float:
     """The sum of all products, entry by entry, of two matrices that lie in memory alike."""
     if lies_by_column(one):  # class by class
-        return sum(float(torch.dot(a, b)) for a, b in zip(one.T, other.T, strict=True))
-    return float(torch.dot(one.reshape(-1), other.reshape(-1)))
+        one, other = one.T, other.T
+    if one.is_contiguous():
+        return float(torch.dot(one.reshape(-1), other.reshape(-1)))
+    return sum(float(torch.dot(a, b)) for a, b in zip(one, other, strict=True))
 
 
 def logits_in(logits: Logits, block: Block) -> Tensor:

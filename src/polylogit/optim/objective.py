@@ -88,7 +88,17 @@ class SoftmaxObjective(SoftmaxSums):
             return self._with_own_rows(self.targets.codes, logits, ridge)
         gram, diagonals = self._split_sums(self._sums_near(logits, self._curvatures))
         made = ClassPreconditioner(gram + ridge, self.bordered_diagonal(diagonals))
-        return self._better(at, made, made.even())
+        return self._chosen(at, made, made.even())
+
+    def _chosen(
+        self, at: Evaluation, made: Preconditioner, even: EvenPreconditioner
+    ) -> Preconditioner:
+        """The better model; of kept sums, the one that was the better when they were made."""
+        if self.kept is None:
+            return self._better(at, made, even)
+        if self.kept.even is None:
+            self.kept.even = self._better(at, made, even) is even
+        return even if self.kept.even else made
 
     def _better(
         self, at: Evaluation, made: Preconditioner, even: EvenPreconditioner

@@ -251,11 +251,12 @@ class Kept:
 
     sums: Tensor | None = None
     total: float = 0.0
+    even: bool | None = None  # whether one ratio for all columns of a class gains more, once tried
 
     def renewed(self, total: float, compute: Callable[[], Tensor]) -> Tensor:
         """The sums where the rows' curvature is `total`: the kept ones, or new ones."""
         if self.sums is None or not self.total / CHANGED <= total <= self.total * CHANGED:
-            self.sums, self.total = compute(), total
+            self.sums, self.total, self.even = compute(), total, None
         return self.sums if total == self.total else self.sums * (total / self.total)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -30,11 +29,12 @@ from polylogit.optim.certificate import NONE, certify, certify_locally, certify_
 from polylogit.optim.compact import CompactObjective, is_compact
 from polylogit.optim.cost import MOST_PARAMETERS, WIDEST_GRAM, Cost
 from polylogit.optim.device import on
-from polylogit.optim.lbfgs import MEMORY, Pairs, lbfgs, models_in
+from polylogit.optim.lbfgs import MEMORY, lbfgs, models_in
 from polylogit.optim.logits import logits_of, parts
 from polylogit.optim.newton import newton
 from polylogit.optim.newton_cg import MOST_PRODUCTS, newton_cg
 from polylogit.optim.objective import SoftmaxObjective
+from polylogit.optim.pairs import Pairs
 from polylogit.optim.penalty import ElasticNet, Penalty, Ridge
 from polylogit.optim.problem import (
     ROUNDING,
@@ -340,7 +340,7 @@ class _Run:
         self.trail = trail
         self.keep = keep
         self.stage = stages[0]
-        self.pairs: Pairs = deque(maxlen=MEMORY) if trail is None else trail.pairs
+        self.pairs = Pairs(MEMORY) if trail is None else trail.pairs
         self.slow = False  # to come closer in float32
         self.used: dict[str, None] = {}  # names of solvers, in order
         self.history: list[Progress] = []

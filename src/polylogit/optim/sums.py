@@ -28,7 +28,15 @@ import torch
 from torch import Tensor
 
 from polylogit.design import Block, Design
-from polylogit.optim.bias import BALANCED, SETTLED, BiasCurvature, best_bias_shift, follow
+from polylogit.optim.bias import (
+    BALANCED,
+    SETTLED,
+    STEADY,
+    BiasCurvature,
+    best_bias_shift,
+    follow,
+    newton_step,
+)
 from polylogit.optim.cost import Cost
 from polylogit.optim.logits import (
     Logits,
@@ -47,7 +55,7 @@ from polylogit.optim.targets import Targets
 from polylogit.rooms import Rooms
 
 LOGITS_BYTES = 2**28  # of one matrix of logits; a line search keeps four, or none
-NEARLY_BEST = 2  # steps to a best bias of logits that are rounded themselves
+NEARLY = 1e-4  # of a class's mass: squared, what is left of a bias by logits in float32
 FEW_BESIDE = 32  # classes for which the bias is settled however few the features are
 
 Reduce = Callable[[Tensor], Tensor]
@@ -192,12 +200,18 @@ class SoftmaxSums:
 
         In float32 these tell of it to some eight digits.
         """
-        logits = cast("Tensor", logits_of(at)).double()
-        shift = best_bias_shift(logits, self.mass, self.weights, BiasCurvature(), steps=NEARLY_BEST)
-        return self.evaluate(self._with_bias(at.point, shift))
+        logits, here = cast("Tensor", logits_of(at)).double(), BiasCurvature()
+        shift = best_bias_shift(logits, self.mass, self.weights, here, leave=NEARLY, steps=2)
+        there = self.evaluate(self._with_bias(at.point, shift))
+        if here.solve is not None and float(shift.abs().max()) <= STEADY:
+            self.bias_curvature.beside = there.point, here.solve
+        return there
 
     def bias_shift(self, at: Evaluation) -> Tensor:
         """Newton's step (K,) from the bias of `at` to its best, without a pass."""
+        point, solve = self.bias_curvature.beside or (None, None)
+        if solve is not None and point is at.point:
+            return newton_step(solve, self.expand(self.split_gradient(at.gradient)[1]))
         known = self.mass, self.weights, BiasCurvature()
         return best_bias_shift(logits_of(at), *known, steps=1)
 

@@ -13,16 +13,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from polylogit.optim.lbfgs import Pairs, remember, repenalised
+from polylogit.optim.lbfgs import remember
 from polylogit.optim.line_search import lowest
 from polylogit.optim.lines import LogitLine
 from polylogit.optim.logits import Logits, logits_of
 from polylogit.optim.objective import SoftmaxObjective
+from polylogit.optim.pairs import Pairs
 from polylogit.optim.penalty import Penalty
 from polylogit.optim.preconditioner import Kept
 from polylogit.optim.problem import Evaluation, Line, dot
@@ -38,7 +38,7 @@ class Trail:
     """Mutable, and of one path only: same design, targets, row weights and offsets."""
 
     curvature: Kept = field(default_factory=Kept)
-    pairs: Pairs = field(default_factory=lambda: deque(maxlen=MEMORY))
+    pairs: Pairs = field(default_factory=lambda: Pairs(MEMORY))
     ridge: Penalty | None = None  # of the last solve
     at: Evaluation | None = None  # where it ended, in float64
     way: tuple[Tensor, Tensor | None] | None = None  # the last change of point and kept logits
@@ -60,7 +60,7 @@ class Trail:
         columns = objective.ridge_columns()
         before = columns.clone()
         before[: len(self.ridge.strength)] = self.ridge.strength
-        repenalised(self.pairs, columns - before)
+        self.pairs.repenalise(columns - before)
         weight, _ = objective.split(self.at.point)
         value = self.at.value + objective.ridge.value(weight) - self.ridge.value(weight)
         gradient = self.at.gradient + self.at.point * (columns - before)

@@ -24,7 +24,7 @@ import torch
 
 from polylogit.diagnostics.inference.likelihood import Likelihood, State, factored
 from polylogit.errors import SolveError
-from polylogit.optim.lbfgs import Pair, two_loops
+from polylogit.optim.pairs import Pairs
 
 CONVERGED = 1e-18  # of the squared Newton step in standard errors
 STALLED = 1e-8  # of the same: below, a step that cannot rise is rounding, not failure
@@ -34,20 +34,21 @@ CURVED = 1e-8  # of the lengths of a step and its change of score: less curvatur
 MEMORY = 20
 MOST_STEPS, MOST_HALVINGS = 500, 30
 
-Pairs = tuple[Pair, ...]
+Steps = tuple[tuple[np.ndarray, np.ndarray], ...]
+"""Steps (Jq,), and by how much the score fell along each."""
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
     """A point of the ascent, with its score (Jq,) and metric (Jq, Jq).
 
-    `pairs` are the last steps, and by how much the score fell along each.
+    `steps` are the last ones.
     """
 
     state: State
     score: np.ndarray
     metric: np.ndarray
-    pairs: Pairs = ()
+    steps: Steps = ()
 
     @cached_property
     def factor(self) -> tuple[np.ndarray, bool]:
@@ -75,7 +76,7 @@ def ascend(likelihood: Likelihood) -> Iterator[Place]:
         yield place
         if place.length <= CONVERGED:
             return
-        better = _better(likelihood, place) or _better(likelihood, replace(place, pairs=()))
+        better = _better(likelihood, place) or _better(likelihood, replace(place, steps=()))
         if better is None and place.length <= STALLED:
             return
         if better is None:
@@ -94,8 +95,8 @@ def _better(likelihood: Likelihood, place: Place) -> Place | None:
         found = _tried(likelihood, place, step)
         if found is not None:
             state, score, metric = found
-            pairs = _remembered(place.pairs, step, place.score - score) if likelihood.firth else ()
-            return Place(state, score, metric, pairs)
+            steps = _remembered(place.steps, step, place.score - score) if likelihood.firth else ()
+            return Place(state, score, metric, steps)
         step = step / 2
     return None
 
@@ -121,17 +122,18 @@ def _tried(
 
 
 def _direction(place: Place) -> np.ndarray:
-    """The quasi-Newton step of the pairs, the inverse of the metric being the first."""
+    """The quasi-Newton step of the last ones, the inverse of the metric being the first."""
 
     def solved(vector: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(scipy.linalg.cho_solve(place.factor, vector.numpy()))
 
-    return two_loops(torch.from_numpy(place.score), place.pairs, solved).numpy()
+    pairs = Pairs(MEMORY)
+    for step, fall in place.steps:
+        pairs.add(torch.from_numpy(step), torch.from_numpy(fall))
+    return pairs.times_inverse(torch.from_numpy(place.score), solved).numpy()
 
 
-def _remembered(pairs: Pairs, step: np.ndarray, fall: np.ndarray) -> Pairs:
-    product = float(step @ fall)
-    if product <= CURVED * np.linalg.norm(step) * np.linalg.norm(fall):
-        return pairs
-    pair = Pair(torch.from_numpy(step), torch.from_numpy(fall), product)
-    return (*pairs, pair)[-MEMORY:]
+def _remembered(steps: Steps, step: np.ndarray, fall: np.ndarray) -> Steps:
+    if float(step @ fall) <= CURVED * np.linalg.norm(step) * np.linalg.norm(fall):
+        return steps
+    return (*steps, (step, fall))[-MEMORY:]
