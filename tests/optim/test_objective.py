@@ -46,6 +46,13 @@ def test_which_model_is_the_better_is_found_out_once_for_sums_that_are_kept(bett
     assert len(asked) == 2
 
 
+def test_where_one_ratio_says_as_much_no_other_model_is_tried(monkeypatch):
+    p = problem(alpha=1e-6)
+    at = p.objective.evaluate(p.objective.start())
+    monkeypatch.setattr(objective_module.SoftmaxObjective, "_better", None)
+    assert isinstance(p.objective.preconditioner(at), EvenPreconditioner)
+
+
 def test_passes_are_counted():
     p = problem()
     at = p.objective.evaluate(p.objective.start())

@@ -175,6 +175,16 @@ def test_one_ratio_for_all_columns_of_a_class_leaves_the_shape_of_the_matrix():
     torch.testing.assert_close(even.curvature(G[0]), each, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("off", "even"), [(0.0, True), (0.02, True), (0.1, False)])
+def test_where_the_ratios_of_a_class_are_one_both_models_are(off, even):
+    A, ratios = spd(4), torch.tensor([[1.0], [0.1], [2.0]]).double().repeat(1, 4)
+    ratios[1, 2] *= 1 + off
+    made, G = ClassPreconditioner(A, ratios * A.diagonal()), some_gradients(3, 4)
+    assert made.is_even == even
+    if even:
+        torch.testing.assert_close(made.even()(G), made(G), rtol=0.1 * off + 1e-9, atol=off + 1e-9)
+
+
 def test_where_columns_are_collinear_no_class_is_thought_flat_where_it_is_not():
     """Indicators of three categories, which add up to one, beside one more column."""
     draw = torch.Generator().manual_seed(0)

@@ -3,8 +3,8 @@
 Directions -H g are made of the last steps and the changes of the gradient over them
 (`polylogit.optim.pairs`). Where the textbook starts from a multiple of the identity this starts
 from one of M^-1, the problem's preconditioner: then columns of any size are taken care of, and few
-steps are needed. The step goes close to the lowest point along
-the direction where trials cost no product with the data, and less close where they do.
+steps are needed. The step goes close to the lowest point along the direction where trials cost no
+product with the data, and less close where they do.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class SoftmaxObjective(SoftmaxSums):
             return self._with_own_rows(self.targets.codes, logits, ridge)
         gram, diagonals = self._split_sums(self._sums_near(logits, self._curvatures))
         made = ClassPreconditioner(gram + ridge, self.bordered_diagonal(diagonals))
-        return self._chosen(at, made, made.even())
+        return made.even() if made.is_even else self._chosen(at, made, made.even())
 
     def _chosen(
         self, at: Evaluation, made: Preconditioner, even: EvenPreconditioner

@@ -39,6 +39,7 @@ from polylogit.optim.problem import Preconditioner
 
 CHANGED = 2.5  # a factor of the rows' mean curvature after which kept sums are out of date
 LEAST_RATIO = 0.6  # of a class's usual one: below, the ridge in A would be scaled away
+EVEN = 0.02  # of a root: ratios that differ by no more within a class are one
 MISFIT = 3.0  # times the squared unevenness of the ratios, by which A is lifted
 SMALL = 64  # unknowns
 SMALL_PIVOT = 0.03  # squared, the share of a column that those before it lack; float32 sees 1e-7
@@ -138,8 +139,18 @@ class ClassPreconditioner:
     @cached_property
     def _lifted(self) -> Tensor:
         """A, with more on its diagonal the less one ratio serves all columns of a class."""
-        uneven = (self._root / self._usual.sqrt() - 1).square_().mean(0)
+        uneven = self._uneven.square().mean(0)
         return self.gram + torch.diag(uneven.mul_(MISFIT * self.gram.diagonal()))
+
+    @cached_property
+    def _uneven(self) -> Tensor:
+        """e_kd (K, n)."""
+        return self._root / self._usual.sqrt() - 1
+
+    @property
+    def is_even(self) -> bool:
+        """Whether one ratio for all columns of a class says as much, as where a fit sets out."""
+        return float(self._uneven.abs().max()) <= EVEN
 
     def even(self) -> EvenPreconditioner:
         """The same with one ratio for all columns of a class, for collinear ones."""
