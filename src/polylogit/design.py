@@ -688,7 +688,6 @@ def _with_values(matrix: scipy.sparse.csr_array, values: np.ndarray) -> scipy.sp
     return scipy.sparse.csr_array((values, matrix.indices, matrix.indptr), matrix.shape)
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def _sparse_deviations(
     features: scipy.sparse.csr_array, values: np.ndarray, centred: bool
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -699,9 +698,8 @@ def _sparse_deviations(
     np.maximum.at(unit, features.indices, np.abs(values))
     unit[unit == 0] = 1.0
     relative = values / unit[features.indices]
-    mean = np.bincount(features.indices, relative, n_features) * (centred / n_rows)
-    deviation = np.square(relative - mean[features.indices])
-    variance = np.bincount(features.indices, deviation, n_features)
+    mean = _column_totals(features, relative) * (centred / n_rows)
+    variance = _column_totals(features, np.square(relative - mean[features.indices]))
     variance = (variance + (n_rows - stored) * np.square(mean)) / n_rows
     return mean * unit, np.where(variance > 1e-30, unit * np.sqrt(variance), 0.0)
 

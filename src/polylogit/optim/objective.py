@@ -88,12 +88,13 @@ class SoftmaxObjective(SoftmaxSums):
             return self._with_own_rows(self.targets.codes, logits, ridge)
         gram, diagonals = self._split_sums(self._sums_near(logits, self._curvatures))
         made = ClassPreconditioner(gram + ridge, self.bordered_diagonal(diagonals))
-        return made.even() if made.is_even else self._chosen(at, made, made.even())
+        return self._chosen(at, made)
 
-    def _chosen(
-        self, at: Evaluation, made: Preconditioner, even: EvenPreconditioner
-    ) -> Preconditioner:
+    def _chosen(self, at: Evaluation, made: ClassPreconditioner) -> Preconditioner:
         """The better model; of kept sums, the one that was the better when they were made."""
+        even = made.even()
+        if made.is_even:
+            return even
         if self.kept is None:
             return self._better(at, made, even)
         if self.kept.even is None:
