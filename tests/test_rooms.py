@@ -2,7 +2,9 @@
 
 import torch
 
-from polylogit.rooms import CACHE_LINE, Rooms
+from polylogit.rooms import Rooms
+
+CACHE_LINE = 64  # bytes
 
 
 def test_memory_is_lent_again_only_when_nobody_looks_at_it():

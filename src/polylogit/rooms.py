@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CACHE_LINE = 64  # bytes
-
 
 class Rooms:
     """Memory that is lent anew once nobody holds what was made in it.
@@ -47,13 +45,8 @@ class Rooms:
         for each in self._every:  # a free one is known to the list, to the loop and to the call
             (lent if sys.getrefcount(each) > 3 else free).append(each)
         fitting = [each for each in free if each.nbytes == size]
-        chosen = fitting.pop() if fitting else _aligned(size)
+        # torch's memory begins at a line of the cache, and is none of numpy's huge pages: to be
+        # given one of those for the first time takes some virtual machines ten times as long
+        chosen = fitting.pop() if fitting else torch.empty(size, dtype=torch.uint8).numpy()
         self._every = [*fitting, *lent, chosen]
         return chosen
-
-
-def _aligned(size: int) -> np.ndarray:
-    """New bytes that begin where a line of the cache does, as torch has it."""
-    memory = np.empty(size + CACHE_LINE, np.uint8)
-    first = -memory.ctypes.data % CACHE_LINE
-    return memory[first : first + size]
