@@ -13,6 +13,7 @@ from polylogit.optim.path import solve_path
 from polylogit.optim.problem import Status
 from polylogit.optim.solve import Settings, solve
 from polylogit.optim.targets import Labels
+from polylogit.optim.threads import Crew
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:600], Y[:600]
@@ -179,7 +180,7 @@ def test_the_sums_of_the_preconditioner_are_made_again_only_where_the_curvature_
 
 def test_a_path_finds_out_once_how_many_threads_pay(monkeypatch):
     asked = []
-    monkeypatch.setattr(module, "chosen_threads", lambda *at: asked.append(at) or 1)
+    monkeypatch.setattr(module, "Crew", lambda *at: asked.append(at) or Crew(*at))
     rows, options = problem()
     assert len(list(solve_path(*rows, alphas=ALPHAS[:3], **options))) == 3
     assert len(asked) == 1

@@ -18,6 +18,7 @@ from polylogit.optim.problem import Status
 from polylogit.optim.row_span import RowSpan, fits
 from polylogit.optim.solve import Settings, solve
 from polylogit.optim.targets import Distributions, Labels
+from polylogit.optim.threads import Crew
 
 N, D, K = 24, 400, 3
 
@@ -274,11 +275,10 @@ def test_a_small_row_beside_large_ones_keeps_its_digits():
 
 
 def test_it_runs_on_as_many_threads_as_the_rows_deserve(monkeypatch):
-    asked = []
-    monkeypatch.setattr(solves, "chosen_threads", lambda work, n=None: asked.append((work, n)) or 2)
-    run()
-    (_, found), (work, given), (_, first), (proof, last) = asked
-    assert (found, given, last) == (None, None, None)
-    assert work == N * K * (D - 1)  # more than a pass in the span, and no Hessian worth a thread
-    assert first == 2  # what was chosen
-    assert proof == N * K * (D - 1)  # no Hessian is written out for a proof
+    asked, looked = [], []
+    monkeypatch.setattr(solves, "Crew", lambda *at: asked.append(at) or Crew(*at))
+    monkeypatch.setattr(Crew, "look", lambda self, _: looked.append(self))
+    solution = run()
+    assert asked == [(N * K * (D - 1), None)]  # more than a pass in the span, and no Hessian
+    assert len(looked) == len(solution.statistics.history)  # of the proof too
+    assert len(set(looked)) == 1

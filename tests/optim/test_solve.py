@@ -204,6 +204,20 @@ def test_threads_are_left_alone_where_no_product_is_ever_shared_out(monkeypatch)
     assert asked == [1, 1]
 
 
+def test_a_fit_that_changes_its_threads_restores_the_number_too(monkeypatch):
+    looked, before = [], torch.get_num_threads()
+
+    def look(_, passes):
+        looked.append(passes)
+        torch.set_num_threads(before + 2)
+
+    monkeypatch.setattr(module.Crew, "look", look)
+    assert run(*WINE, n_threads=before).certified
+    assert len(looked) > 3
+    assert looked == sorted(set(looked))
+    assert torch.get_num_threads() == before
+
+
 def names(stages):
     return [(stage.name, stage.dtype) for stage in stages]
 

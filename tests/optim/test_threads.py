@@ -2,12 +2,14 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from polylogit.optim import threads as module
 from polylogit.optim.threads import (
+    Crew,
     available_cores,
     chosen_threads,
     threads,
@@ -155,3 +157,89 @@ def test_a_success_spares_the_next_fit_its_trial_for_a_moment(monkeypatch):
         clock[0], useful[0] = clock[0] + later, helps
         assert chosen_threads(4.1e7) == (2 if helps or not trials else 1)
         assert len(tried) == trials
+
+
+class Machine:
+    """Two cores, a clock, and a fit whose passes take `seconds` on one thread."""
+
+    def __init__(self, monkeypatch, start=2):
+        self.clock, self.worked, self.seconds = 0.0, 0.0, 1.0
+        self.passes, self.cores, self.shares = 0, 2, True
+        self.gone = 0.3  # of the time of two threads that wait for each other, they work
+        monkeypatch.setattr(module.time, "perf_counter", lambda: self.clock)
+        monkeypatch.setattr(module.time, "process_time", lambda: self.worked)
+        monkeypatch.setattr(module, "available_cores", lambda: 2)
+        monkeypatch.setattr(
+            module, "chosen_threads", lambda work, asked=None: asked or (start if work > 10 else 1)
+        )
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+        monkeypatch.setattr(torch, "set_num_threads", self.set)
+        self.count = start
+
+    def set(self, count):
+        self.count = count
+
+    def step(self, crew):
+        """A pass; the threads it ran on."""
+        count, there = crew.count, crew.count <= self.cores
+        seconds = self.seconds * ((1 / count if self.shares else 1.0) if there else 3.0)
+        self.clock += seconds
+        self.worked += seconds * count * (1.0 if there and self.shares else self.gone)
+        self.passes += 1
+        crew.look(self.passes)
+        assert self.count == crew.count
+        return count
+
+
+@pytest.mark.parametrize("calm", [4, 5, 6, 7])
+def test_a_fit_goes_on_with_half_its_threads_where_a_core_is_gone(calm, monkeypatch):
+    machine = Machine(monkeypatch)
+    crew = Crew(1e15)
+    assert [machine.step(crew) for _ in range(calm)] == [2] * calm
+    machine.cores = 1
+    steps = [machine.step(crew) for _ in range(40)]
+    tried = [at for at, count in enumerate(steps) if count == 2]
+    assert tried[0] == 0
+    assert np.diff(tried).tolist() == [3, 3, 5, 9, 11]  # after a rest of 1, 1, 2, 4, 8 seconds
+    machine.cores = 2
+    assert [machine.step(crew) for _ in range(30)][-12:] == [2] * 12
+
+
+@pytest.mark.parametrize(("harder", "count"), [(1.0, 2), (2.2, 2), (2.6, 1)])
+def test_threads_that_work_are_called_although_a_trial_said_no(harder, count, monkeypatch):
+    machine = Machine(monkeypatch, start=1)
+    crew = Crew(1e15)
+    assert machine.step(crew) == 1
+    machine.seconds = harder  # passes are not all alike
+    assert [machine.step(crew) for _ in range(2)] == [2, count]
+
+
+def test_half_the_threads_are_no_better_where_a_fit_waits_for_something_else(monkeypatch):
+    machine = Machine(monkeypatch)
+    crew, machine.shares = Crew(1e15), False
+    steps = [machine.step(crew) for _ in range(40)]
+    assert steps[:3] == [2, 1, 2]
+    assert steps.count(1) <= 6  # ever more seldom
+
+
+def test_threads_that_were_asked_for_stay(monkeypatch):
+    machine = Machine(monkeypatch)
+    crew, machine.cores = Crew(1e15, 2), 1
+    assert [machine.step(crew) for _ in range(5)] == [2] * 5
+    machine.set(1)
+    small = Crew(10.0)
+    assert [machine.step(small) for _ in range(5)] == [1] * 5
+
+
+def test_a_moment_says_nothing_and_passes_of_another_fit_neither(monkeypatch):
+    machine = Machine(monkeypatch)
+    crew = Crew(1e15)
+    machine.clock += 0.9 * module.WINDOW
+    crew.look(3)
+    assert crew.count == 2  # idle, but not for long
+    machine.clock += 10 * module.WINDOW
+    crew.look(0)  # passes are counted anew
+    assert crew.count == 2
+    machine.clock += 10 * module.WINDOW
+    crew.look(1)
+    assert crew.count == 1

@@ -53,7 +53,7 @@ from polylogit.optim.row_span import RowSpan, fits
 from polylogit.optim.separation import is_separable, separates
 from polylogit.optim.sums import contrast_basis
 from polylogit.optim.targets import Labels, Targets
-from polylogit.optim.threads import UNSHARED, chosen_threads, threads
+from polylogit.optim.threads import UNSHARED, Crew, chosen_threads, threads
 from polylogit.optim.trail import Trail
 from polylogit.rooms import Rooms
 
@@ -175,10 +175,10 @@ def _by_the_span(
     """Solve in the span of the rows, then prove it of the rows themselves, or go on there."""
     started = time.perf_counter()
     near = _planned(_in_the_span(plain, alpha, settings, trail), settings, trail)
-    count = chosen_threads(max(_work(*near), _work(plain)), settings.n_threads)
-    closer = replace(settings, tol=SAFETY * settings.tol, n_threads=count)
+    closer = replace(settings, tol=SAFETY * settings.tol)
     first = _Run(*near, closer, progress, trail, keep)
     first.started, first.used = started, {"row span": None}
+    first.crew = _crew(max(_work(*near), _work(plain)), settings, trail)
     found = first.from_point(start)
     there = _planned(plain, replace(settings, dtype="float64"), None)
     proof = _Run(*there, settings, progress, None, keep, first)
@@ -293,6 +293,15 @@ def _work(objective: SoftmaxObjective, stages: tuple[_Stage, ...] = ()) -> float
     return cost.work + hessian
 
 
+def _crew(work: float, settings: Settings, trail: Trail | None) -> Crew:
+    """The threads that pay, found out once for a whole trail."""
+    crew = None if trail is None else trail.crew
+    crew = crew or Crew(work, settings.n_threads)
+    if trail is not None:
+        trail.crew = crew
+    return crew
+
+
 def _kinked_stages(wish: str) -> tuple[_Stage, ...]:
     """The solvers for a penalty with kinks."""
     if wish != "auto":
@@ -350,9 +359,10 @@ class _Run:
         self.balanced: Evaluation | None = None  # with the best bias for its weights
         self.refuted = False  # that free columns separate the classes
         self.interrupted = False
+        self.crew: Crew | None = None
         if first is not None:  # this one goes on with
             self.used, self.history, self.started = first.used, first.history, first.started
-            self.interrupted = first.interrupted
+            self.interrupted, self.crew = first.interrupted, first.crew
         cost = objective.cost
         # whether one or two more steps, which buy many digits, are no matter
         self.polishes = stages[-1] is _NEWTON and cost.hessian_work <= POLISH_WORK
@@ -395,17 +405,11 @@ class _Run:
         To set and restore one takes longer than a step of such a fit.
         """
         tiny = self.objective.cost.compact and self.objective.cost.pair_product <= UNSHARED
-        return nullcontext() if tiny and not self.settings.n_threads else threads(self._threads())
-
-    def _threads(self) -> int:
-        """Those that pay, found out once for a whole trail."""
-        asked, trail = self.settings.n_threads, self.trail
-        work = _work(self.objective, () if self.history else self.stages)
-        if trail is None:
-            return chosen_threads(work, asked)
-        if trail.threads is None:
-            trail.threads = chosen_threads(work, asked)
-        return trail.threads
+        if self.crew is None:
+            if tiny and not self.settings.n_threads:
+                return nullcontext()
+            self.crew = _crew(_work(self.objective, self.stages), self.settings, self.trail)
+        return threads(self.crew.count)
 
     def _run(self) -> Status:
         if self._proven_by_the_last() or self._proven_by_carrying_on():
@@ -665,6 +669,8 @@ class _Run:
             self.keep(iteration, lambda: self._parameters(self.at))
         if self.progress is not None:
             self.progress(self.history[-1])
+        if self.crew is not None:
+            self.crew.look(passes)
 
     def _solution(self, status: Status) -> Solution:
         best, certificate = self._examined()

@@ -5,7 +5,8 @@ they wait for each other. The number is chosen from the work of one pass, is nev
 cores this process may use, and has to prove itself on a product of matrices before a fit begins,
 because no system says reliably how busy its cores are. A fit right after another one spares itself
 the trial. The longer a pass, the more often it may try: a passing disturbance must not halve the
-speed of an hour. What was set before is restored afterwards.
+speed of an hour. Cores come and go while a fit runs too, on machines that are shared, so it looks
+again between its steps. What was set before is restored afterwards.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ WORTH_A_ROUND = 2e7  # multiply-adds of a pass, per round of trials that may fai
 MOST_ROUNDS = 20
 FRESH = 0.25  # seconds for which a success speaks for itself: a hundred times what a trial takes
 GAIN = 0.8  # of the time on one thread, at most, for more to be worth having
+WINDOW = 0.1  # seconds, at least, over which a fit looks at the threads it runs on
+IDLE = 0.7  # of the time of its cores that they worked: below, one may be gone
+BETTER, ALIKE = 0.9, 1.2  # of the time of a pass before: what another number of threads may take
+REST, LONGEST_REST = 1.0, 10.0  # seconds to the next change, doubled after one for nothing
 
 
 def available_cores() -> int:
@@ -50,13 +55,64 @@ def chosen_threads(work: float, asked: int | None = None) -> int:
     """
     if asked is not None:
         return asked
-    wanted = min(available_cores(), torch.get_num_threads(), int(work / WORTH_A_THREAD))
-    if wanted <= 1:
-        return 1
-    rounds = min(MOST_ROUNDS, 1 + int(work / WORTH_A_ROUND))
+    wanted, rounds = _deserved(work), min(MOST_ROUNDS, 1 + int(work / WORTH_A_ROUND))
     while wanted > 1 and not any(_gains(wanted) for _ in range(rounds)):
         wanted //= 2
     return wanted
+
+
+def _deserved(work: float) -> int:
+    """Threads for so much work where all cores are free."""
+    return max(1, min(available_cores(), torch.get_num_threads(), int(work / WORTH_A_THREAD)))
+
+
+class Crew:
+    """The threads of a fit: as many as pay when it begins, and looked at again as it goes on.
+
+    Where a core is taken away, threads wait for each other, and the processor's time falls behind
+    the clock's: half of them go on. After a rest, twice as many are called. A change that passes
+    do not bear out is taken back.
+    """
+
+    def __init__(self, work: float, asked: int | None = None) -> None:
+        self.count = chosen_threads(work, asked)
+        self._most = _deserved(work)
+        self._fixed = asked is not None or self._most == 1
+        self._before: tuple[int, float] | None = None  # the last change: threads, seconds a pass
+        self._rest = REST
+        self._rested = self._begin(0)
+
+    def look(self, passes: int) -> None:
+        """Between two steps on `count` threads, after so many passes: as many as pay from here."""
+        seconds, done = time.perf_counter() - self._time, passes - self._passes
+        if self._fixed or seconds < WINDOW:
+            return
+        if done > 0:
+            busy = (time.process_time() - self._worked) / (seconds * self.count)
+            self.count = self._judged(busy, seconds / done)
+            torch.set_num_threads(self.count)
+        self._begin(passes)
+
+    def _begin(self, passes: int) -> float:
+        self._passes, self._worked, self._time = passes, time.process_time(), time.perf_counter()
+        return self._time
+
+    def _judged(self, busy: float, pace: float) -> int:
+        """The threads to go on with, where these were `busy` and took `pace` seconds a pass."""
+        if self._before is not None:
+            return self._better(*self._before, pace)
+        idle = busy < IDLE
+        if time.perf_counter() < self._rested or (self.count == self._most and not idle):
+            return self.count
+        self._before = self.count, pace
+        return self.count // 2 if idle and self.count > 1 else min(2 * self.count, self._most)
+
+    def _better(self, count: int, before: float, pace: float) -> int:
+        """These threads, or as many as before: fewer have to be quicker, more not slower."""
+        pays = pace <= before * (BETTER if self.count < count else ALIKE)
+        self._rest = REST if pays else min(2 * self._rest, LONGEST_REST)
+        self._before, self._rested = None, time.perf_counter() + self._rest
+        return self.count if pays else count
 
 
 def threads_to_read(numbers: float, asked: int | None = None) -> int:

@@ -27,6 +27,7 @@ from polylogit.optim.penalty import Penalty
 from polylogit.optim.preconditioner import Kept
 from polylogit.optim.problem import Evaluation, Line, dot
 from polylogit.optim.row_span import RowSpan
+from polylogit.optim.threads import Crew
 
 MEMORY = 30  # steps of L-BFGS: those of several solves
 SHARP = 0.05  # of the first slope: how flat the end of the continuation must be
@@ -44,7 +45,7 @@ class Trail:
     way: tuple[Tensor, Tensor | None] | None = None  # the last change of point and kept logits
     arrives: bool = False  # whether the last way on was all that a solve took
     carried: int = 0  # times in a row that it was taken without a product
-    threads: int | None = None
+    crew: Crew | None = None
     span: RowSpan | None = None  # where the rows are fewer than the columns
 
     def remember(self, ridge: Penalty, at: Evaluation) -> None:
