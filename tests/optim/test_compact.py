@@ -1,6 +1,7 @@
 """`polylogit.optim.compact`: a second way to the same numbers."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -83,6 +84,27 @@ def test_hessian(pair):
     other = compact.curvature(compact.evaluate(point))
     torch.testing.assert_close(other.matrix(), one.matrix(), **SAME)
     torch.testing.assert_close(other.product(direction), one.product(direction), **SAME)
+
+
+@pytest.mark.parametrize("much", [0, math.inf])
+def test_products_are_the_same_whose_ever_they_are(pair, much, monkeypatch):
+    plain, compact, point, direction = pair
+    monkeypatch.setattr(module, "MUCH", much)
+    made = compact.curvature(compact.evaluate(point)).product(direction)
+    true = plain.curvature(plain.evaluate(point)).product(direction)
+    torch.testing.assert_close(made, true, **SAME)
+
+
+def test_torch_multiplies_where_there_is_much(pair, monkeypatch):
+    _, compact, point, direction = pair
+    curvature, calls = compact.curvature(compact.evaluate(point)), []
+    mm = torch.mm
+    monkeypatch.setattr(torch, "mm", lambda *both: calls.append(both) or mm(*both))
+    curvature.product(direction)
+    assert not calls
+    monkeypatch.setattr(module, "MUCH", 0)
+    curvature.product(direction)
+    assert len(calls) == (2 if compact.n_classes > 2 else 1)
 
 
 def test_a_hessian_of_many_parameters_is_the_large_objectives(pair, monkeypatch):

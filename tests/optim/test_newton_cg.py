@@ -12,8 +12,10 @@ from polylogit.optim import newton_cg as module
 from polylogit.optim.newton_cg import conjugate_gradients, newton_cg
 
 
-def test_conjugate_gradients_solve_the_system(monkeypatch):
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_conjugate_gradients_solve_the_system(few, monkeypatch):
     monkeypatch.setattr(module, "FORCING", 1e-12)
+    monkeypatch.setattr(module, "FEW", few)
     bowl = Bowl(seed=0)
     at = bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64))
     step, _ = conjugate_gradients(
@@ -32,6 +34,18 @@ def test_the_residual_falls_as_far_as_was_asked(fast):
     size = (left * precondition(left)).sum() / (at.gradient * precondition(at.gradient)).sum()
     assert float(size) <= module.FORCING**2 * 1.001
     assert float((step * at.gradient).sum()) < 0
+
+
+@pytest.mark.parametrize("fast", [torch.float32, torch.float64])
+def test_numpy_and_torch_find_the_same(fast, monkeypatch):
+    bowl = Bowl(seed=4)
+    at = bowl.evaluate(torch.ones(2, 3, dtype=torch.float64))
+    curvature, precondition = bowl.curvature(at), bowl.preconditioner(at)
+    by_numpy = conjugate_gradients(curvature, precondition, at.gradient, fast)
+    monkeypatch.setattr(module, "FEW", 0)
+    step, products = conjugate_gradients(curvature, precondition, at.gradient, fast)
+    assert products == by_numpy[1]
+    torch.testing.assert_close(step, by_numpy[0], rtol=1e-6, atol=0)
 
 
 def test_a_vanished_gradient_gives_no_direction():
@@ -104,7 +118,9 @@ def test_float32_steering_still_reaches_the_float64_optimum():
     assert all(b <= a + 1e-15 for a, b in itertools.pairwise(values))
 
 
-def test_damping_solves_the_damped_system(monkeypatch):
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_damping_solves_the_damped_system(few, monkeypatch):
+    monkeypatch.setattr(module, "FEW", few)
     monkeypatch.setattr(module, "FORCING", 1e-12)
     bowl = Bowl(seed=2)
     at = bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64))

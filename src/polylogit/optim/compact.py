@@ -37,6 +37,7 @@ from polylogit.optim.sums import contrast_basis
 
 COMPACT_WORK = 3e6  # multiply-adds of a pass up to which calls cost more
 MOST_CLASSES, LARGEST = 4, 600  # classes, and rows, of a Hessian made here block by block
+MUCH = 1e6  # multiply-adds of a product with few rows, from which on torch's is quicker
 BIAS_STEPS = 30  # to the best bias, at most
 _LASTING = {"mass", "penalised"}  # what is known of F in any coordinates and precision
 
@@ -187,7 +188,7 @@ class CompactObjective(SoftmaxObjective):
         if len(u) == 1:  # a vector times a matrix takes a fraction of two vectors
             along: np.ndarray = contrasts * (u @ columns)
         else:
-            along = contrasts.dot(u).dot(columns)
+            along = self._times(contrasts.dot(u), columns)
         return along
 
     def _products(self, point: Tensor) -> Tensor:
@@ -229,6 +230,34 @@ class CompactObjective(SoftmaxObjective):
         exact = self._columns, self._shares, self._contrasts
         columns, shares, contrasts = map(self._rounded, exact)
         return columns, shares, contrasts
+
+    @cached_property
+    def _quick_rows(self) -> np.ndarray:
+        """diag(s) X~ (N, D~), in the order that is quick for torch's product back."""
+        columns, shares, _ = self._quick
+        return np.ascontiguousarray((columns * shares).T)
+
+    @property
+    def _is_much(self) -> bool:
+        """Whether torch's products take less time than numpy's, whose calls cost less."""
+        columns, _, contrasts = self._quick
+        return bool(contrasts.shape[1] * columns.size >= MUCH)
+
+    def _times(self, few: np.ndarray, many: np.ndarray) -> np.ndarray:
+        """A product of few rows with a matrix."""
+        if self._is_much:
+            product: np.ndarray = torch.mm(torch.from_numpy(few), torch.from_numpy(many)).numpy()
+        else:
+            product = few.dot(many)
+        return product
+
+    def _back(self, along: np.ndarray) -> np.ndarray:
+        """sum_i s_i a_i x_i' (K-1, D~) for contrasts `along` the rows (K-1, N)."""
+        columns, shares, _ = self._quick
+        if self._is_much:
+            return self._times(along, self._quick_rows)
+        image: np.ndarray = (columns @ (along * shares).T).T  # in the order that is quick
+        return image
 
     def _rounded(self, numbers: np.ndarray) -> np.ndarray:
         """As precise as what steers has to be."""
@@ -350,13 +379,12 @@ class CompactCurvature(SoftmaxCurvature):
     def product(self, direction: Tensor) -> Tensor:
         """H times a direction in one pass: diag(p) - pp' between two products with X."""
         problem, p = self.objective, self.by_class
-        columns, shares, contrasts = problem._quick
+        columns, _, contrasts = problem._quick
         u = direction.numpy()
         pq = problem._along(problem._rounded(u), columns, contrasts)
         pq *= p
-        pq -= p * pq.sum(0)
-        pq *= shares
-        image = (columns @ (contrasts.T @ pq).T).T  # in the order that is quick
+        pq -= p * np.add.reduce(pq)
+        image = problem._back(contrasts.T.dot(pq))
         return torch.from_numpy(image + u * problem._ridge)
 
     def matrix(self) -> Tensor:

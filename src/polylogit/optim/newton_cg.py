@@ -14,13 +14,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from polylogit.optim.damping import damping_after
 from polylogit.optim.line_search import lowest
-from polylogit.optim.problem import Curvature, Evaluation, Preconditioner, Problem, Solver, dot
+from polylogit.optim.problem import FEW, Curvature, Evaluation, Preconditioner, Problem, Solver, dot
 
 FORCING = 0.1
 MOST_PRODUCTS = 200
@@ -71,25 +74,41 @@ def conjugate_gradients(
     length = float(gradient.norm())
     if not math.isfinite(length) or length == 0:
         return torch.zeros_like(gradient), 0
-    residual = (-gradient / length).to(fast)
-    solution = torch.zeros_like(residual)
-    z = precondition(residual)
-    search, energy = z, dot(residual, z)
+    of, tensor, inner = _algebra(gradient)
+    residual = of((-gradient / length).to(fast))
+    z = of(precondition(tensor(residual)))
+    solution, search, energy = 0.0 * residual, z, inner(residual, z)
     enough, products = FORCING**2 * energy, 0
     while products < most:
-        image = curvature.product(search)
+        image = of(curvature.product(tensor(search)))
         products += 1
         if damping:
-            image = image + damping * precondition.curvature(search)
-        bend = dot(search, image)
+            image = image + damping * of(precondition.curvature(tensor(search)))
+        bend = inner(search, image)
         if bend <= 0:  # rounding, for F is convex: so far the model holds
             solution = solution if products > 1 else search
             break
         solution = solution + (energy / bend) * search
         residual = residual - (energy / bend) * image
-        z = precondition(residual)
-        energy, last = dot(residual, z), energy
+        z = of(precondition(tensor(residual)))
+        energy, last = inner(residual, z), energy
         if energy <= enough:
             break
         search = z + (energy / last) * search
-    return length * solution.double(), products
+    return length * tensor(solution).double(), products
+
+
+class _Algebra(NamedTuple):
+    """What vectors are between two calls: numpy's arrays where its calls are the cheaper ones."""
+
+    of: Callable[[Tensor], Any]
+    tensor: Callable[[Any], Tensor]
+    inner: Callable[[Any, Any], float]
+
+
+_NUMPY = _Algebra(Tensor.numpy, torch.from_numpy, lambda a, b: float(np.vdot(a, b)))
+_TORCH = _Algebra(lambda given: given, lambda given: given, dot)
+
+
+def _algebra(like: Tensor) -> _Algebra:
+    return _NUMPY if like.is_cpu and like.numel() <= FEW else _TORCH
