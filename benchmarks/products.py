@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import torch
 
-from polylogit.design import BLOCK_BYTES
+from polylogit.design.base import BLOCK_BYTES
 from polylogit.thin_product import onednn_product, transposed_times
 
 FEATURES = (16, 64, 384, 784, 4096)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polylogit.data.arrays import from_arrays
-from polylogit.design import design_of
+from polylogit.design import base, design_of, sparse
 from polylogit.optim.logits import parts
 from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.penalty import Ridge
@@ -28,6 +28,13 @@ def stored(X: np.ndarray) -> StoredRows:
     spill = Spill("test")
     spill.append(X)
     return spill.rows(X.shape[1], X.dtype)
+
+
+def small_blocks(monkeypatch, rows: int = 7) -> None:
+    """Designs read so many rows at a time."""
+    monkeypatch.setattr(base, "SMALLEST_BLOCK", rows)
+    monkeypatch.setattr(base, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(sparse, "SPARSE_BLOCK", 1)
 
 
 HOLDERS = {"dense": np.asarray, "sparse": scipy.sparse.csr_array, "stored": stored}

@@ -20,7 +20,7 @@ from polylogit import training
 from polylogit.data.arrays import from_arrays
 from polylogit.errors import DataError, OptionError, SchemaError, TargetError
 from polylogit.optim.problem import Status
-from polylogit.optim.solve import SOLVERS
+from polylogit.optim.settings import SOLVERS
 from polylogit.schema import Schema
 from polylogit.training import fit
 from polylogit.version import __version__

@@ -24,7 +24,9 @@ from polylogit.optim.cost import Cost
 from polylogit.optim.device import CPU, checked_device
 from polylogit.optim.problem import Progress, Solution, Status
 from polylogit.optim.row_span import RowSpan, fits
-from polylogit.optim.solve import Keep, Settings, solve
+from polylogit.optim.run import Keep
+from polylogit.optim.settings import Settings
+from polylogit.optim.solve import solve
 from polylogit.optim.targets import Distributions, Labels, Targets
 from polylogit.optim.threads import threads_of_torch, threads_to_read
 from polylogit.schema import Label, listed

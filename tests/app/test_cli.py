@@ -23,7 +23,7 @@ from polylogit.app.doors import options
 from polylogit.app.doors import path as path_door
 from polylogit.data.examples import EXAMPLES
 from polylogit.errors import DataError, ModelFileError, OptionError, SolveError, TargetError
-from polylogit.optim.solve import SOLVERS
+from polylogit.optim.settings import SOLVERS
 from polylogit.version import __version__
 
 COMMANDS = ["fit", "path", "predict", "evaluate"]

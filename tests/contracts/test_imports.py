@@ -25,7 +25,7 @@ PLANTED = [
         "model.py",
         "import polylogit.data.read",
     ),
-    ("scikit-learn is met in one file", "design.py", "import sklearn.base"),
+    ("scikit-learn is met in one file", "design/dense.py", "import sklearn.base"),
     (
         "Questions about a fit do not know each other",
         "diagnostics/metrics.py",

@@ -18,7 +18,7 @@ from polylogit.data.dataset import Dataset
 from polylogit.optim import solve as solves
 from polylogit.optim.penalty import Ridge
 from polylogit.optim.row_span import RowSpan
-from polylogit.optim.solve import SOLVERS
+from polylogit.optim.settings import SOLVERS
 from polylogit.schema import Schema
 from polylogit.stored import Spill
 from polylogit.training import fit

@@ -3,9 +3,8 @@
 import itertools
 
 import pytest
-from oracle import KINDS, ROWS, problem
+from oracle import KINDS, ROWS, problem, small_blocks
 
-from polylogit import design as design_module
 from polylogit.optim import curvature as curvature_module
 from polylogit.optim import logits as logits_module
 from polylogit.optim import sums as sums_module
@@ -30,8 +29,6 @@ def blocks(request, monkeypatch):
     if request.param == "no logits kept":
         monkeypatch.setattr(sums_module, "LOGITS_BYTES", 0)
     if request.param != "one block":
-        monkeypatch.setattr(design_module, "BLOCK_BYTES", 1)
-        monkeypatch.setattr(design_module, "SPARSE_BLOCK", 1)
-        monkeypatch.setattr(design_module, "SMALLEST_BLOCK", 7)
+        small_blocks(monkeypatch)
         monkeypatch.setattr(logits_module, "CHUNK_ELEMENTS", 10)
         monkeypatch.setattr(curvature_module, "PRODUCT_BYTES", 1)

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from oracle import small_blocks
 
-from polylogit import design as designs
 from polylogit.design import design_of
 from polylogit.optim import compact as module
 from polylogit.optim import cost as costs
@@ -170,8 +170,7 @@ def test_a_matrix_serves_while_the_rows_curve_about_as_much(pair):
 
 def test_rows_in_several_blocks_make_one_matrix(pair, monkeypatch):
     plain, compact, point, _ = pair
-    monkeypatch.setattr(designs, "SMALLEST_BLOCK", 7)
-    monkeypatch.setattr(designs, "BLOCK_BYTES", 1)
+    small_blocks(monkeypatch)
     assert len(list(compact.design.blocks(torch.float64))) > 5
     one, other = plain.evaluate(point), compact.evaluate(point)
     torch.testing.assert_close(other.gradient, one.gradient, **SAME)

@@ -18,7 +18,7 @@ from polylogit.optim.compact import is_compact
 from polylogit.optim.device import CPU, checked_device, on
 from polylogit.optim.objective import SoftmaxObjective
 from polylogit.optim.penalty import Ridge
-from polylogit.optim.solve import SOLVERS
+from polylogit.optim.settings import SOLVERS
 from polylogit.optim.sums import contrast_basis
 from polylogit.optim.targets import Labels
 from polylogit.training import Prepared, fit, prepare

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from oracle import ROWS, problem, random_point
+from oracle import ROWS, problem, random_point, small_blocks
 
-from polylogit import design as design_module
 from polylogit.optim import logits as module
 from polylogit.optim.logits import (
     FEW_CLASSES,
@@ -22,9 +21,7 @@ from polylogit.rooms import Rooms
 @pytest.fixture(params=ROWS)
 def pair(request, monkeypatch):
     """The same logits, kept and recomputed, with offsets, over many blocks."""
-    monkeypatch.setattr(design_module, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(design_module, "SPARSE_BLOCK", 1)
-    monkeypatch.setattr(design_module, "SMALLEST_BLOCK", 7)
+    small_blocks(monkeypatch)
     monkeypatch.setattr(module, "CHUNK_ELEMENTS", 9)
     p = problem(rows=request.param)
     generator = torch.Generator().manual_seed(3)

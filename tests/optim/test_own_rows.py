@@ -9,7 +9,8 @@ from polylogit.design import design_of
 from polylogit.optim import own_rows as module
 from polylogit.optim.own_rows import OwnRowsPreconditioner, has_own_rows, own_rows
 from polylogit.optim.preconditioner import MISFIT, ClassPreconditioner
-from polylogit.optim.solve import Settings, solve
+from polylogit.optim.settings import Settings
+from polylogit.optim.solve import solve
 from polylogit.optim.targets import Labels
 
 K, N_OWN, WIDTH = 4, 3, 6

@@ -8,17 +8,20 @@ from sklearn.datasets import load_digits, load_wine
 
 from polylogit.design import design_of
 from polylogit.optim import objective, preconditioner, sums
-from polylogit.optim import solve as module
+from polylogit.optim import run as run_module
+from polylogit.optim import stages as stages_module
 from polylogit.optim.path import solve_path
 from polylogit.optim.problem import Status
-from polylogit.optim.solve import Settings, solve
+from polylogit.optim.settings import SOLVERS as NAMES
+from polylogit.optim.settings import Settings
+from polylogit.optim.solve import solve
 from polylogit.optim.targets import Labels
 from polylogit.optim.threads import Crew
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:600], Y[:600]
 ALPHAS = tuple((10.0 ** np.linspace(4, -5, 11)).tolist())
-SOLVERS = [name for name in module.SOLVERS if name != "auto"]
+SOLVERS = [name for name in NAMES if name != "auto"]
 
 
 def problem(features=X, y=Y, **options):
@@ -52,8 +55,8 @@ def test_every_point_is_an_optimum(solver):
 
 @pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "auto"])
 def test_float32_steers_and_float64_proves(solver, monkeypatch):
-    monkeypatch.setattr(module, "FAST_WORK", 0)
-    monkeypatch.setattr(module, "_quickest", lambda *_: "mixed")
+    monkeypatch.setattr(stages_module, "FAST_WORK", 0)
+    monkeypatch.setattr(stages_module, "_quickest", lambda *_: "mixed")
     check(*problem(), solver=solver)
 
 
@@ -61,8 +64,8 @@ def test_float32_steers_and_float64_proves(solver, monkeypatch):
 @pytest.mark.parametrize("solver", ["lbfgs", "newton-cg"])
 def test_logits_that_are_not_kept(solver, room, monkeypatch):
     monkeypatch.setattr(sums, "LOGITS_BYTES", room)
-    monkeypatch.setattr(module, "FAST_WORK", 0)
-    monkeypatch.setattr(module, "_quickest", lambda *_: "mixed")
+    monkeypatch.setattr(stages_module, "FAST_WORK", 0)
+    monkeypatch.setattr(stages_module, "_quickest", lambda *_: "mixed")
     check(*problem(), solver=solver, alphas=ALPHAS[::2])
 
 
@@ -97,7 +100,7 @@ def test_a_path_costs_less_than_its_points():
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_where_the_last_optimum_is_proven_to_do_no_step_is_made(solver, monkeypatch):
-    monkeypatch.setattr(module, "FAST_WORK", 0)  # float32, where it is used at all
+    monkeypatch.setattr(stages_module, "FAST_WORK", 0)  # float32, where it is used at all
     rows, options = problem()
     alphas = (1e9, 0.999e9, 0.998e9)
     settings = Settings(solver=solver)
@@ -112,16 +115,16 @@ def test_where_the_last_optimum_is_proven_to_do_no_step_is_made(solver, monkeypa
 
 @pytest.mark.parametrize("options", [{}, {"intercept": False}], ids=["bias", "no bias"])
 def test_where_the_way_on_leads_to_the_optimum_one_pass_in_float64_proves_it(options, monkeypatch):
-    monkeypatch.setattr(module, "FAST_WORK", 0)
-    monkeypatch.setattr(module, "_quickest", lambda *_: "mixed")
+    monkeypatch.setattr(stages_module, "FAST_WORK", 0)
+    monkeypatch.setattr(stages_module, "_quickest", lambda *_: "mixed")
     path = check(*problem(**options), alphas=tuple((10.0 ** np.linspace(5, 3, 9)).tolist()))
     costs = [(found.statistics.passes, found.statistics.iterations) for found in path]
     assert costs.count((1, 0)) >= 3
 
 
 def test_where_the_way_on_no_longer_leads_there_the_solve_goes_on_from_its_end(monkeypatch):
-    monkeypatch.setattr(module, "FAST_WORK", 0)
-    monkeypatch.setattr(module, "_quickest", lambda *_: "mixed")
+    monkeypatch.setattr(stages_module, "FAST_WORK", 0)
+    monkeypatch.setattr(stages_module, "_quickest", lambda *_: "mixed")
     alphas = (*(10.0 ** np.linspace(5, 3, 9)).tolist(), 1.0)
     path = check(*problem(), alphas=alphas)
     last, before = path[-1].statistics, path[-2].statistics
@@ -132,12 +135,12 @@ def test_where_the_way_on_no_longer_leads_there_the_solve_goes_on_from_its_end(m
 
 
 def test_an_estimate_is_no_proof(monkeypatch):
-    monkeypatch.setattr(module, "estimate", lambda *_: 0.0)
+    monkeypatch.setattr(run_module, "estimate", lambda *_: 0.0)
     check(*problem(*load_wine(return_X_y=True)), solver="newton")
 
 
 def test_the_last_point_may_go_without_a_penalty_and_with_another_solver(monkeypatch):
-    monkeypatch.setattr(module, "_quickest", lambda *at: "mixed" if at[1] else "newton")
+    monkeypatch.setattr(stages_module, "_quickest", lambda *at: "mixed" if at[1] else "newton")
     y = np.random.default_rng(0).integers(3, size=178)
     rows, options = problem(load_wine(return_X_y=True)[0], y)
     strong, none = solve_path(*rows, alphas=(1.0, 0.0), **options)
@@ -180,7 +183,7 @@ def test_the_sums_of_the_preconditioner_are_made_again_only_where_the_curvature_
 
 def test_a_path_finds_out_once_how_many_threads_pay(monkeypatch):
     asked = []
-    monkeypatch.setattr(module, "Crew", lambda *at: asked.append(at) or Crew(*at))
+    monkeypatch.setattr(run_module, "Crew", lambda *at: asked.append(at) or Crew(*at))
     rows, options = problem()
     assert len(list(solve_path(*rows, alphas=ALPHAS[:3], **options))) == 3
     assert len(asked) == 1

@@ -11,12 +11,15 @@ from oracle import stored
 from polylogit.design import design_of
 from polylogit.optim import objective as objectives
 from polylogit.optim import row_span as module
-from polylogit.optim import solve as solves
+from polylogit.optim import run as run_module
+from polylogit.optim import solve as solve_module
+from polylogit.optim import stages as stages_module
 from polylogit.optim.cost import Cost
 from polylogit.optim.path import solve_path
 from polylogit.optim.problem import Status
 from polylogit.optim.row_span import RowSpan, fits
-from polylogit.optim.solve import Settings, solve
+from polylogit.optim.settings import Settings
+from polylogit.optim.solve import solve
 from polylogit.optim.targets import Distributions, Labels
 from polylogit.optim.threads import Crew
 
@@ -114,8 +117,8 @@ def test_a_wide_problem_is_solved_in_the_span_and_proven_by_one_look_at_the_rows
     mixed, monkeypatch
 ):
     if mixed:
-        monkeypatch.setattr(solves, "FAST_WORK", 0)
-        monkeypatch.setattr(solves, "_quickest", lambda *_: "mixed")
+        monkeypatch.setattr(stages_module, "FAST_WORK", 0)
+        monkeypatch.setattr(stages_module, "_quickest", lambda *_: "mixed")
     solution, slow = run(), run(solver="lbfgs", tol=1e-9)
     assert solution.statistics.solver == ("row span + lbfgs" if mixed else "row span + newton")
     assert solution.certified
@@ -128,7 +131,7 @@ def test_a_wide_problem_is_solved_in_the_span_and_proven_by_one_look_at_the_rows
 
 
 def test_the_clock_runs_while_the_span_is_found(monkeypatch):
-    monkeypatch.setattr(solves, "RowSpan", lambda *of: time.sleep(0.05) or RowSpan(*of))
+    monkeypatch.setattr(solve_module, "RowSpan", lambda *of: time.sleep(0.05) or RowSpan(*of))
     assert run().statistics.history[0].seconds > 0.05
 
 
@@ -173,9 +176,9 @@ def test_distributions_and_row_weights_are():
     ids=["a solver by name", "kinks", "a column that costs nothing", "no penalty"],
 )
 def test_nothing_else_is(options, monkeypatch):
-    monkeypatch.setattr(solves, "RowSpan", None)
-    monkeypatch.setattr(solves._Run, "_refuse_separated", lambda _: None)
-    monkeypatch.setattr(solves._Run, "_refuse_trouble", lambda _: None)
+    monkeypatch.setattr(solve_module, "RowSpan", None)
+    monkeypatch.setattr(run_module, "refuse_separated", lambda _: None)
+    monkeypatch.setattr(run_module, "refuse_trouble", lambda *_: None)
     assert "row span" not in run(**options).statistics.solver
 
 
@@ -222,7 +225,7 @@ def test_where_the_span_was_wrong_the_rows_are_heard(n_classes, monkeypatch):
     """The proof is theirs. With a row of each class the model keeps the rows of a class apart."""
     monkeypatch.setattr(Cost, "span_pays", True)
     if n_classes == N:
-        monkeypatch.setattr(solves, "_quickest", lambda *_: "mixed")
+        monkeypatch.setattr(stages_module, "_quickest", lambda *_: "mixed")
         monkeypatch.setattr(objectives, "has_own_rows", lambda *_: True)
     labels = Labels(torch.arange(N) % n_classes, n_classes)
     rows = design_of(wide()[0]), labels, torch.ones(N).double()
@@ -240,8 +243,8 @@ def test_where_the_span_was_wrong_the_rows_are_heard(n_classes, monkeypatch):
 
 @pytest.mark.parametrize("size", [1e-60, 1e60])
 def test_coordinates_of_any_size_serve_in_float32(size, monkeypatch):
-    monkeypatch.setattr(solves, "FAST_WORK", 0)
-    monkeypatch.setattr(solves, "_quickest", lambda *_: "mixed")
+    monkeypatch.setattr(stages_module, "FAST_WORK", 0)
+    monkeypatch.setattr(stages_module, "_quickest", lambda *_: "mixed")
     (_, *others), _ = problem()
     rows = design_of(wide()[0] * size), *others
     solution = run(rows=rows, factors=torch.full((D,), size**2, dtype=torch.float64))
@@ -251,7 +254,7 @@ def test_coordinates_of_any_size_serve_in_float32(size, monkeypatch):
 
 def test_a_path_finds_the_span_once(monkeypatch):
     made = []
-    monkeypatch.setattr(solves, "RowSpan", lambda *of: made.append(RowSpan(*of)) or made[-1])
+    monkeypatch.setattr(solve_module, "RowSpan", lambda *of: made.append(RowSpan(*of)) or made[-1])
     rows, options = problem()
     alphas = (10.0 ** np.linspace(2, -5, 8)).tolist()
     found = list(solve_path(*rows, alphas=alphas, **options))
@@ -276,7 +279,7 @@ def test_a_small_row_beside_large_ones_keeps_its_digits():
 
 def test_it_runs_on_as_many_threads_as_the_rows_deserve(monkeypatch):
     asked, looked = [], []
-    monkeypatch.setattr(solves, "Crew", lambda *at: asked.append(at) or Crew(*at))
+    monkeypatch.setattr(run_module, "Crew", lambda *at: asked.append(at) or Crew(*at))
     monkeypatch.setattr(Crew, "look", lambda self, _: looked.append(self))
     solution = run()
     assert asked == [(N * K * (D - 1), None)]  # more than a pass in the span, and no Hessian

@@ -39,7 +39,7 @@ from polylogit.diagnostics.leave_one_out import (
 from polylogit.diagnostics.outcome import INFLUENCE, LOSS_CHANGE
 from polylogit.diagnostics.vector_scaling import VectorScaling, logits_at, solved
 from polylogit.model import SoftmaxModel
-from polylogit.optim.solve import Settings
+from polylogit.optim.settings import Settings
 from polylogit.optim.targets import Labels
 from polylogit.schema import Schema
 from polylogit.training import Prepared

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from polylogit.design import Design
 from polylogit.optim.problem import Progress, Solution, Status
-from polylogit.optim.solve import Settings, solve
+from polylogit.optim.settings import Settings
+from polylogit.optim.solve import solve
 from polylogit.optim.targets import Targets
 from polylogit.optim.trail import Trail
 

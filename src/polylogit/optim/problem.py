@@ -2,7 +2,7 @@
 
 A solver is a generator: handed a `Problem` and a first `Evaluation`, it yields better ones for
 ever. It knows nothing of data, classes or certificates, so a toy problem can be handed in, and it
-never decides that it is done: `polylogit.optim.solve` does, by certificate.
+never decides that it is done: `polylogit.optim.run` does, by certificate.
 """
 
 from __future__ import annotations
