@@ -101,46 +101,56 @@ class OwnRowsPreconditioner(ClassPreconditioner):
         return self.shares.sqrt()[:, :, None].to(self.rows.dtype)
 
     @cached_property
-    def _inner(self) -> tuple[Tensor, Tensor]:
-        """(1 + U_k B_k^-1 U_k')^-1 (K, n, n), and the sum of B_k^-1 - M_k^-1 over the classes."""
-        n_classes, most, width = self.rows.shape
+    def _moved(self) -> Tensor:
+        """U_k B_k^-1 (K, n, D~)."""
         inverse, narrow = self._inverse.like(self.rows), self._narrow.like(self.rows)
-        small = self.rows.new_empty(n_classes, most, most)
-        lost = torch.zeros(width, width, dtype=torch.float64)
-        step = max(1, PART_BYTES // (4 * most * width))
-        for part in row_slices(n_classes, step):
+        moved = torch.empty_like(self.rows)
+        for part in self._parts:
             each = narrow[part, None]
-            mine = self.rows[part] * self._roots[part]
-            moved = ((mine * each) @ inverse).mul_(each)  # U_k B_k^-1
-            small[part] = torch.linalg.inv(_one_more(mine @ moved.mT))
-            whole = (small[part] @ moved).reshape(-1, width)
-            lost += moved.reshape(-1, width).T @ whole
-        return small, lost
+            mine = (self.rows[part] * self._roots[part]).mul_(each)
+            torch.matmul(mine, inverse, out=moved[part]).mul_(each)
+        return moved
+
+    @cached_property
+    def _inner(self) -> Tensor:
+        """(1 + U_k B_k^-1 U_k')^-1 (K, n, n)."""
+        product = (self.rows @ self._moved.mT).mul_(self._roots)
+        inverse: Tensor = torch.linalg.inv(_one_more(product))
+        return inverse
 
     @cached_property
     def _common(self) -> Precise:
         """(sum_k M_k^-1)^-1."""
-        return Precise(Factor.of(self._inverses_summed - self._inner[1]).inverse())
+        lost = torch.zeros_like(self.gram)  # sum_k B_k^-1 - M_k^-1
+        for part in self._parts:
+            moved = self._moved[part]
+            lost += moved.flatten(0, 1).T @ (self._inner[part] @ moved).flatten(0, 1)
+        return Precise(Factor.of(self._inverses_summed - lost).inverse())
+
+    @property
+    def _parts(self) -> list[slice]:
+        """Classes, as many at a time as `PART_BYTES` holds."""
+        n_classes, most, width = self.rows.shape
+        return row_slices(n_classes, max(1, PART_BYTES // (4 * most * width)))
 
     def _apart(self, residual: Tensor) -> Tensor:
         """M_k^-1 times the residual of each class."""
-        alone = super()._apart(residual)
-        through = self._columns(alone)
-        through = self._inner[0] @ (self.rows @ through).mul_(self._roots)
-        return alone - super()._apart(self._rows_of(through.mul_(self._roots), alone))
+        through = self._inner @ (self._moved @ self._columns(residual))
+        return super()._apart(residual).sub_(_rows_of(self._moved, through, residual))
 
     def curvature(self, direction: Tensor) -> Tensor:
         own = (self.rows @ self._columns(direction)).mul_(self._roots.square())
-        return super().curvature(direction) + self._rows_of(own, direction)
+        return super().curvature(direction) + _rows_of(self.rows, own, direction)
 
     def _columns(self, vectors: Tensor) -> Tensor:
         """Vectors (..., K, D~) as columns for every class (K, D~, m)."""
         n_classes, _, width = self.rows.shape
         return vectors.to(self.rows.dtype).reshape(-1, n_classes, width).permute(1, 2, 0)
 
-    def _rows_of(self, shares: Tensor, like: Tensor) -> Tensor:
-        """The rows of every class, added up by shares (K, n, m), in the shape of `like`."""
-        return (self.rows.mT @ shares).permute(2, 0, 1).reshape(like.shape).to(like.dtype)
+
+def _rows_of(rows: Tensor, shares: Tensor, like: Tensor) -> Tensor:
+    """The rows of every class, added up by shares (K, n, m), in the shape of `like`."""
+    return (rows.mT @ shares).permute(2, 0, 1).reshape(like.shape).to(like.dtype)
 
 
 def _one_more(matrices: Tensor) -> Tensor:
