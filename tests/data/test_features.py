@@ -42,7 +42,7 @@ def read_only() -> np.ndarray:
         X.astype(np.uint8),
         X.astype(object),
         X.astype(np.longdouble),
-        np.matrix(X),
+        X.view(np.matrix),
         torch.tensor(X, requires_grad=True),
         torch.tensor(X).to_sparse(),
         sparse.csr_matrix(X),
