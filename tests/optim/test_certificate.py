@@ -72,7 +72,7 @@ def random_point_of(objective, draw):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rows", ["dense", "sparse"])
 def test_near_the_best_bias_the_gap_is_bounded_without_a_pass(size, kind, rows, monkeypatch):
-    monkeypatch.setattr(module, "NEARLY", 1.0)  # whatever it is, the bound has to hold
+    monkeypatch.setattr(module, "BOUNDED", 1.0)  # whatever it is, the bound has to hold
     monkeypatch.setattr(module, "MARGIN", 1.2)
     monkeypatch.setattr(SoftmaxObjective, "bounds_bias", True)
     p = problem(kind, d=9, alpha=0.01, contrasts=True, rows=rows, alike=True)
@@ -92,7 +92,7 @@ def test_near_the_best_bias_the_gap_is_bounded_without_a_pass(size, kind, rows, 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fast", [torch.float32, torch.float64])
 def test_one_product_says_nearly_all_that_the_bound_lacks(size, kind, fast, monkeypatch):
-    monkeypatch.setattr(module, "NEARLY", 1.0)
+    monkeypatch.setattr(module, "BOUNDED", 1.0)
     monkeypatch.setattr(module, "MARGIN", 1.2)
     monkeypatch.setattr(SoftmaxObjective, "bounds_bias", True)
     p = problem(kind, d=9, alpha=0.01, contrasts=True, alike=True)

@@ -68,7 +68,7 @@ from polylogit.optim.problem import Certificate, Evaluation
 ROUNDING = 16 * torch.finfo(torch.float64).eps
 NONE = Certificate(math.inf, "none")
 PART_ELEMENTS = 2**17  # of rows that are looked at one by one
-NEARLY = 1e-6  # of a class's mass: so near its best is a bias that is worth a bound
+BOUNDED = 1e-6  # of a class's mass: so near its best is a bias that is worth a bound
 MARGIN = 1.02  # for u from one step of Newton's, and for the way to it
 SLIP = 0.05  # of what u moves: for the same step, and for products less precise than float32
 
@@ -103,7 +103,7 @@ def certify(
 
 def _gap_near_balance(objective: SoftmaxObjective, at: Evaluation, enough: float) -> float:
     """A bound on the gap where the bias is near its best; infinite where none is cheap."""
-    if not (objective.is_balanced(at, NEARLY) and objective.bounds_bias):
+    if not (objective.is_balanced(at, BOUNDED) and objective.bounds_bias):
         return math.inf
     slope = objective.expand(objective.split_gradient(at.gradient)[1])
     shift = objective.bias_shift(at)
