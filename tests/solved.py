@@ -36,13 +36,6 @@ def names(stages):
     return [(stage.name, stage.dtype) for stage in stages]
 
 
-def hard():
-    """Nearly separable, with columns that only single rows use: L-BFGS crawls."""
-    rng = np.random.default_rng(0)
-    X = np.c_[rng.normal(size=(60, 20)), np.eye(60)[:, :40] * 300]
-    return X, rng.integers(4, size=60)
-
-
 def net(X, y, l1_ratio, alpha=0.01, *, targets=None, weights=None, **options):
     settings = options.pop("settings", Settings())
     k = int(np.max(y)) + 1

@@ -9,13 +9,14 @@ import torch
 from toys import Bowl, LogCosh
 
 from polylogit.optim import newton_cg as module
+from polylogit.optim import problem as problem_module
 from polylogit.optim.newton_cg import conjugate_gradients, newton_cg
 
 
 @pytest.mark.parametrize("few", [0, 10_000])
 def test_conjugate_gradients_solve_the_system(few, monkeypatch):
     monkeypatch.setattr(module, "FORCING", 1e-12)
-    monkeypatch.setattr(module, "FEW", few)
+    monkeypatch.setattr(problem_module, "FEW", few)
     bowl = Bowl(seed=0)
     at = bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64))
     step, _ = conjugate_gradients(
@@ -42,7 +43,7 @@ def test_numpy_and_torch_find_the_same(fast, monkeypatch):
     at = bowl.evaluate(torch.ones(2, 3, dtype=torch.float64))
     curvature, precondition = bowl.curvature(at), bowl.preconditioner(at)
     by_numpy = conjugate_gradients(curvature, precondition, at.gradient, fast)
-    monkeypatch.setattr(module, "FEW", 0)
+    monkeypatch.setattr(problem_module, "FEW", 0)
     step, products = conjugate_gradients(curvature, precondition, at.gradient, fast)
     assert products == by_numpy[1]
     torch.testing.assert_close(step, by_numpy[0], rtol=1e-6, atol=0)
@@ -120,7 +121,7 @@ def test_float32_steering_still_reaches_the_float64_optimum():
 
 @pytest.mark.parametrize("few", [0, 10_000])
 def test_damping_solves_the_damped_system(few, monkeypatch):
-    monkeypatch.setattr(module, "FEW", few)
+    monkeypatch.setattr(problem_module, "FEW", few)
     monkeypatch.setattr(module, "FORCING", 1e-12)
     bowl = Bowl(seed=2)
     at = bowl.evaluate(torch.zeros(2, 3, dtype=torch.float64))

@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse
 import torch
 from sklearn.datasets import load_digits, load_wine
+from solved import SOLVERS
 
 from polylogit.design import design_of
 from polylogit.optim import objective, preconditioner, sums
@@ -12,7 +13,6 @@ from polylogit.optim import run as run_module
 from polylogit.optim import stages as stages_module
 from polylogit.optim.path import solve_path
 from polylogit.optim.problem import Status
-from polylogit.optim.settings import SOLVERS as NAMES
 from polylogit.optim.settings import Settings
 from polylogit.optim.solve import solve
 from polylogit.optim.targets import Labels
@@ -21,7 +21,6 @@ from polylogit.optim.threads import Crew
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:600], Y[:600]
 ALPHAS = tuple((10.0 ** np.linspace(4, -5, 11)).tolist())
-SOLVERS = [name for name in NAMES if name != "auto"]
 
 
 def problem(features=X, y=Y, **options):

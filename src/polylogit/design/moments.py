@@ -71,8 +71,14 @@ def _sums_about_mean(source: Tensor | StoredRows) -> tuple[Seen, np.ndarray]:
     sums = _sums_at_once(source.numpy()) if is_small(source) else _sums_in_parts(source)
     shift, about_first = sums.total / len(source), sums.squares / len(source)
     about_mean = about_first - np.square(shift)
-    sure = about_mean >= np.maximum(SURE * about_first, LEAST_SQUARE)
+    sure = _keeps_digits(about_mean, about_first)
     return (sums.low, sums.high, sums.first + shift), np.where(sure, about_mean, np.nan)
+
+
+def _keeps_digits(about_mean: np.ndarray, mean_square: np.ndarray) -> np.ndarray:
+    """Whether enough of a mean square is left about the mean (D,)."""
+    enough: np.ndarray = about_mean >= np.maximum(SURE * mean_square, LEAST_SQUARE)
+    return enough
 
 
 def _deviations(source: Tensor | StoredRows, centre: np.ndarray, unit: np.ndarray) -> np.ndarray:
@@ -180,7 +186,7 @@ def _sparse_sums(
     mean = _column_totals(features, values) * (centred / n_rows)
     mean_square = _column_totals(features, np.square(values)) / n_rows
     about_mean = mean_square - np.square(mean)
-    sure = about_mean >= np.maximum(SURE * mean_square, LEAST_SQUARE)
+    sure = _keeps_digits(about_mean, mean_square)
     if not sure.all():  # most often, words that no row has
         nothing = _column_totals(features, (values != 0).astype(np.float64)) == 0
         sure, about_mean = sure | nothing, np.where(nothing, 0.0, about_mean)

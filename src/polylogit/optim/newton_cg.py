@@ -23,7 +23,15 @@ from torch import Tensor
 
 from polylogit.optim.damping import damping_after
 from polylogit.optim.line_search import lowest
-from polylogit.optim.problem import FEW, Curvature, Evaluation, Preconditioner, Problem, Solver, dot
+from polylogit.optim.problem import (
+    Curvature,
+    Evaluation,
+    Preconditioner,
+    Problem,
+    Solver,
+    dot,
+    is_few,
+)
 
 FORCING = 0.1
 MOST_PRODUCTS = 200
@@ -111,4 +119,4 @@ _TORCH = _Algebra(lambda given: given, lambda given: given, dot)
 
 
 def _algebra(like: Tensor) -> _Algebra:
-    return _NUMPY if like.is_cpu and like.numel() <= FEW else _TORCH
+    return _NUMPY if is_few(like) else _TORCH

@@ -21,6 +21,11 @@ ROUNDING = 4 * torch.finfo(torch.float64).eps  # a relative change of F that is 
 FEW = 10_000  # numbers that OpenBLAS multiplies on one thread
 
 
+def is_few(numbers: Tensor) -> bool:
+    """Whether numpy, whose calls cost less, adds them up on one thread."""
+    return numbers.is_cpu and numbers.numel() <= FEW
+
+
 def dot(one: Tensor, other: Tensor) -> float:
     """The inner product of two points, or of a gradient and a direction.
 
@@ -30,7 +35,7 @@ def dot(one: Tensor, other: Tensor) -> float:
     >>> dot(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))
     11.0
     """
-    if one.is_cpu and one.numel() <= FEW:
+    if is_few(one):
         return float(np.vdot(one.numpy(), other.numpy()))
     return float(torch.dot(one.reshape(-1), other.reshape(-1)))
 

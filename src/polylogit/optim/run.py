@@ -304,9 +304,8 @@ class Run:
             enough = tol if self.aim == tol else 0.0  # where steps are cheap, digits are too
             best, certificate = certify(self.objective, self.at, balanced=known, enough=enough)
             if not (certificate.proven or self.refuted):
-                refuse_separated(
-                    self.objective
-                )  # sooner than weights that grow until they overflow
+                # sooner than weights that grow until they overflow
+                refuse_separated(self.objective)
                 self.refuted = True
         elif fall <= tol and (self.stage is NEWTON or self.local):
             best, certificate = self.at, self._certify_locally()
